@@ -1,0 +1,1 @@
+"""Monorail: one rail from raw data to live predictions."""
