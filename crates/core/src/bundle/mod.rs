@@ -1,0 +1,10 @@
+//! Bundles on disk: what `bundle.json` says, the files it lists, and what a graph may hold.
+//!
+//! Reading goes in three steps, and nothing is used before all three are through: parse the manifest
+//! ([`manifest`], [`check`]), compare every file with its digest ([`read`]), audit the graph ([`audit`]).
+//! Nothing in a bundle is executed or imported by reading it.
+
+pub mod check;
+pub mod manifest;
+
+pub use manifest::Manifest;
