@@ -1,0 +1,41 @@
+//! The ONNX Runtime library: found by its caller, loaded once for the process.
+
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use ort::environment::Environment;
+
+use crate::error::{Code, Error, Result};
+
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// Loads the library at `path`, or gives the one already loaded: a process has at most one.
+///
+/// # Errors
+/// `runtime_missing` if there is no such file, or it is not an ONNX Runtime of at least API version 17.
+pub fn environment(path: &Path) -> Result<&'static Environment> {
+    if let Some(environment) = ENVIRONMENT.get() {
+        return Ok(environment);
+    }
+    let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = ENVIRONMENT.get() {
+        return Ok(environment);
+    }
+    if !path.is_file() {
+        return Err(missing(format!("there is no ONNX Runtime library at {}", path.display())));
+    }
+    let environment = ort::init_from(path)
+        .map_err(|e| missing(format!("the ONNX Runtime library cannot be loaded: {e}")))?
+        .with_name("monorail")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| missing(format!("ONNX Runtime does not start: {e}")))?;
+    // What it warns of concerns graph makers, and it writes to stderr by itself.
+    environment.set_log_level(ort::logging::LogLevel::Error);
+    Ok(ENVIRONMENT.get_or_init(|| environment))
+}
+
+fn missing(message: String) -> Error {
+    Error::new(Code::RuntimeMissing, message).hint("install the package `onnxruntime`")
+}
