@@ -283,17 +283,13 @@ fn is_tensor(sink: &Sink, index: usize) -> bool {
 fn tensor(cursor: &mut Cursor, sink: &mut Sink, row: usize, index: usize) -> Result<(), Stop> {
     let plan = sink.plan;
     let Some(column) = plan.columns.get(index) else { return Ok(()) };
-    let start = cursor.at;
-    let mut element = 0;
-    if !dimension(cursor, sink, row, index, &column.shape, &mut element)? {
-        cursor.at = start;
+    if !dimension(cursor, sink, row, index, &column.shape, &mut 0)? {
         sink.refuse(Code::WrongShape, Some(row), index, "arrays of another shape".to_owned());
-        cursor.skip(1)?;
     }
     Ok(())
 }
 
-/// Reads one dimension of a tensor; false if its length or nesting is not the shape's.
+/// Reads one dimension of a tensor, whatever it holds; false if its length or nesting is not the shape's.
 fn dimension(
     cursor: &mut Cursor,
     sink: &mut Sink,
@@ -323,12 +319,16 @@ fn dimension(
                 let text = shortened(cursor.string(&mut scratch)?);
                 sink.refuse(Code::WrongType, Some(row), index, format!("the string {text:?}"));
             }
-            _ => return Ok(false),
+            _ => {
+                cursor.skip(1)?;
+                return Ok(false);
+            }
         }
         *element += 1;
         return Ok(true);
     };
     if cursor.peek() != Some(b'[') {
+        cursor.skip(1)?;
         return Ok(false);
     }
     let (mut count, mut fits) = (0, true);
@@ -336,13 +336,9 @@ fn dimension(
         count += 1;
         if !fits || count > length {
             fits = false;
-            cursor.skip(1)?;
-            return Ok(());
+            return cursor.skip(1);
         }
-        if !dimension(cursor, sink, row, index, inner, element)? {
-            fits = false;
-            cursor.skip(1)?;
-        }
+        fits = dimension(cursor, sink, row, index, inner, element)?;
         Ok(())
     })?;
     Ok(fits && count == length)
