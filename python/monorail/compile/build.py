@@ -1,0 +1,198 @@
+"""`compile_model`: a fitted model and a signature in, a graph and what the bundle says about it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..errors import CompileError
+from .columns import Column, Matrix, Reader, starting_matrix
+from .graph import OPSETS, RUNTIME, TEXT, Graph
+from .registry import Context, Output, Refusal, convert
+
+_HINT = "replace these steps, or save the fitted model with a worker once that engine exists"
+_DEFAULTS = ("label", "probability", "prediction", "features")
+
+
+@dataclass(frozen=True)
+class ColumnSplits:
+    """Where a model changes its mind along one column, on the column's own scale.
+
+    Attributes:
+        column: signature column.
+        element: position within a tensor column, else 0.
+        at: values on one side, increasing; finite, in the column's element type in the graph.
+        beside: for each the next value up, on the other side.
+    """
+
+    column: str
+    element: int
+    at: np.ndarray
+    beside: np.ndarray
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model.
+
+    Attributes:
+        graph: the checked ONNX model.
+        stage: `inputs`, `outputs`, `opsets` and `runtime` as the bundle's stage lists them.
+        outputs: the signature's outputs.
+        splits: see `ColumnSplits`; what the threshold hard rows are made from.
+        notes: sentences for the person who saves the model.
+    """
+
+    graph: onnx.ModelProto
+    stage: dict[str, Any]
+    outputs: list[dict[str, Any]]
+    splits: list[ColumnSplits]
+    notes: list[str] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """The ONNX file; the same model gives the same bytes."""
+        return self.graph.SerializeToString(deterministic=True)
+
+
+def compile_model(
+    model: Any,
+    signature_inputs: Sequence[Mapping[str, Any]],
+    *,
+    outputs: Sequence[str] | None = None,
+    null_text: Mapping[str, str] | None = None,
+) -> Compiled:
+    """Compiles a fitted model to a float64-exact ONNX graph.
+
+    Args:
+        model: the fitted object.
+        signature_inputs: the signature's inputs as bundle.json has them.
+        outputs: names of outputs beyond the default ones (`score`, say).
+        null_text: for text columns, what a null is in the data the model was fitted on: "nan" (the default) or "none".
+
+    Raises:
+        CompileError: `cannot_compile`, naming every step that has no compiled form and why.
+    """
+    nulls = dict(null_text or {})
+    columns = [Column.of(entry, nulls.get(entry["name"], "nan")) for entry in signature_inputs]
+    reserved = [column.name for column in columns] + [f"{column.name}__valid" for column in columns]
+    graph = Graph(reserved)
+    context = Context(graph, Reader(graph, columns), "model")
+    try:
+        made = _answers(context, convert(context, model, starting_matrix(columns)), model)
+    except Refusal as refusal:
+        raise _cannot_compile(refusal) from refusal
+    chosen = _chosen(made, outputs)
+    return _finish(context, columns, chosen)
+
+
+def _cannot_compile(refusal: Refusal) -> CompileError:
+    steps = "; ".join(f"`{r.path}` ({r.kind}): {r.reason}" for r in refusal.refused)
+    details = [
+        {"code": "cannot_compile", "path": r.path, "got": r.kind, "expected": r.reason} for r in refusal.refused
+    ]
+    return CompileError(f"cannot compile {steps}", code="cannot_compile", hint=_HINT, details=details)
+
+
+def _answers(context: Context, result: Any, model: Any) -> dict[str, Output]:
+    if not isinstance(result, Matrix):
+        return result
+    if not result.features:
+        raise context.refuse(model, "it gives no features")
+    if result.common() == TEXT:
+        raise context.refuse(model, "it gives text features")
+    tensor = context.reader.ordered(result, np.float64)
+    return {"features": Output(tensor, "float64", feature_names(model, tensor.width))}
+
+
+def feature_names(model: Any, width: int) -> list[str]:
+    """A transformer's own names for its features, else their numbers."""
+    try:
+        names = [str(name) for name in model.get_feature_names_out()]
+    except (AttributeError, ValueError, TypeError):
+        names = []
+    return names if len(names) == width else [str(number) for number in range(width)]
+
+
+def _chosen(made: dict[str, Output], outputs: Sequence[str] | None) -> dict[str, Output]:
+    default = [name for name in _DEFAULTS if name in made]
+    if "label" in default and "probability" not in made and "score" in made:
+        default.append("score")
+    for name in outputs or ():
+        if name not in made:
+            raise CompileError(
+                f"the model has no output `{name}`",
+                code="cannot_compile",
+                hint=f"it offers {', '.join(sorted(made))}",
+            )
+        if name not in default:
+            default.append(name)
+    return {name: made[name] for name in default}
+
+
+def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Output]) -> Compiled:
+    graph, reader = context.graph, context.reader
+    tensors = {graph.unique(name): output.tensor for name, output in chosen.items()}
+    used = graph.used_inputs(list(tensors.values()))
+    kept = [p for p in reader.packings if p.tensor.name in used]
+    texts = {p.columns[0].name for p in kept if p.columns} | {p.valid for p in kept if p.valid}
+    kept = [
+        p for p in reader.packings if p.tensor.name in used or p.valid in texts or (p.columns and p.columns[0].name in texts)
+    ]
+    inputs = []
+    for packing in kept:
+        entry: dict[str, Any] = {"name": packing.tensor.name, "type": _type_name(packing.tensor.dtype)}
+        if packing.valid is not None:
+            entry["valid"] = packing.valid
+        else:
+            entry["columns"] = [column.name for column in packing.columns]
+        inputs.append(entry)
+    if not inputs:
+        raise CompileError(
+            "the model's answer does not depend on any column",
+            code="cannot_compile",
+            hint="fit it on data that has something to learn",
+        )
+    model = graph.finish("monorail", tensors, [packing.tensor for packing in kept])
+    stage = {
+        "inputs": inputs,
+        "outputs": [{"name": n, "graph_output": g} for n, g in zip(chosen, tensors, strict=True)],
+        "opsets": dict(OPSETS),
+        "runtime": dict(RUNTIME),
+    }
+    return Compiled(model, stage, [_signature(n, o) for n, o in chosen.items()], _splits(context, columns), context.notes)
+
+
+def _type_name(dtype: np.dtype) -> str:
+    return "string" if dtype == TEXT else dtype.name
+
+
+def _signature(name: str, output: Output) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name, "type": output.type}
+    if output.names is not None:
+        entry |= {"size": output.tensor.width, "names": output.names}
+    return entry
+
+
+def _splits(context: Context, columns: Sequence[Column]) -> list[ColumnSplits]:
+    by_name = {column.name: column for column in columns}
+    result = []
+    for (name, element), arrays in sorted(context.splits.items()):
+        dtype = by_name[name].dtype
+        values = np.unique(np.concatenate([np.asarray(array, np.float64) for array in arrays]))
+        values = values[np.isfinite(values)]
+        if dtype.kind == "b" or not len(values):
+            continue
+        if dtype.kind == "f":
+            at = np.unique(values.astype(dtype))
+            beside = np.nextafter(at, dtype.type(np.inf))
+        else:
+            info = np.iinfo(dtype)
+            whole = [int(value) for value in np.floor(values) if info.min <= value < info.max]
+            at = np.asarray(whole, dtype)
+            beside = at + dtype.type(1)
+        result.append(ColumnSplits(name, element, at, beside))
+    return result

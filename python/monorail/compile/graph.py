@@ -1,0 +1,222 @@
+"""The graph builder: typed tensors, shared constants and nodes, dead parts removed, the same bytes every time.
+
+Everything in a compiled graph is a matrix with one row per record, so a tensor here is a name, an element type and a
+width. The builder remembers every node it made: asking twice for the same cast or lookup gives the same tensor, and
+what no output needs (scaling that a tree made unnecessary, for one) is left out when the model is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSETS = {"ai.onnx": 21, "ai.onnx.ml": 5}
+"""Operator sets of every graph; ONNX Runtime 1.20 is the first release that has both."""
+RUNTIME = {"onnxruntime": "1.20"}
+IR_VERSION = 10
+ML = "ai.onnx.ml"
+TEXT = np.dtype(object)
+"""The element type of text; everything else is a numpy number or bool."""
+
+_ELEMENTS = {
+    np.dtype(np.bool_): TensorProto.BOOL,
+    np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.int16): TensorProto.INT16,
+    np.dtype(np.int32): TensorProto.INT32,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.uint16): TensorProto.UINT16,
+    np.dtype(np.uint32): TensorProto.UINT32,
+    np.dtype(np.uint64): TensorProto.UINT64,
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+    TEXT: TensorProto.STRING,
+}
+
+
+def element_type(dtype: np.dtype) -> int:
+    """ONNX's number for a numpy element type (`object` is text)."""
+    return _ELEMENTS[dtype]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in the graph: `[rows, width]`, or `[rows]` where width is 0."""
+
+    name: str
+    dtype: np.dtype
+    width: int
+
+
+@dataclass
+class _Node:
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, Any]
+    domain: str
+
+
+class Graph:
+    """Collects inputs, constants and nodes, then makes a checked ONNX model of what the outputs need."""
+
+    def __init__(self, reserved: Sequence[str] = ()) -> None:
+        self._names = set(reserved)
+        self._inputs: list[Tensor] = []
+        self._nodes: list[_Node] = []
+        self._made: dict[Any, Tensor] = {}
+        self._constants: dict[Any, tuple[str, TensorProto]] = {}
+
+    def unique(self, stem: str) -> str:
+        """A name nothing else has: `stem`, else `stem_1`, `stem_2` and so on."""
+        name, count = stem, 0
+        while name in self._names:
+            count += 1
+            name = f"{stem}_{count}"
+        self._names.add(name)
+        return name
+
+    def input(self, name: str, dtype: np.dtype, width: int) -> Tensor:
+        """Declares a graph input under exactly this name, which the caller made unique or reserved."""
+        self._names.add(name)
+        tensor = Tensor(name, dtype, width)
+        self._inputs.append(tensor)
+        return tensor
+
+    def constant(self, values: Any, dtype: np.dtype | None = None) -> str:
+        """The name of a constant; equal constants are stored once."""
+        array = np.asarray(values, dtype=dtype)
+        if array.dtype.kind in "US":
+            array = array.astype(object)
+        raw: Any = tuple(array.ravel()) if array.dtype == TEXT else array.tobytes()
+        key = (array.dtype.str, array.shape, raw)
+        if key not in self._constants:
+            name = self.unique("constant")
+            if array.dtype == TEXT:
+                flat = [str(value).encode() for value in array.ravel()]
+                proto = helper.make_tensor(name, TensorProto.STRING, array.shape, flat)
+            else:
+                proto = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+            self._constants[key] = (name, proto)
+        return self._constants[key][0]
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[Tensor | str],
+        dtype: np.dtype | type,
+        width: int,
+        *,
+        domain: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Adds a node with one output, or returns the output of an equal one made before.
+
+        Args:
+            operator: the ONNX operator.
+            inputs: tensors, or names of constants.
+            dtype: element type of the output.
+            width: columns of the output, 0 for `[rows]`.
+            domain: "" for ai.onnx, `ML` for ai.onnx.ml.
+            attributes: as `onnx.helper.make_node` takes them.
+        """
+        names = tuple(value.name if isinstance(value, Tensor) else value for value in inputs)
+        given = dict(attributes or {})
+        key = (operator, domain, names, tuple((name, _frozen(value)) for name, value in sorted(given.items())))
+        if key not in self._made:
+            output = self.unique(operator)
+            self._nodes.append(_Node(operator, names, output, given, domain))
+            self._made[key] = Tensor(output, np.dtype(dtype), width)
+        return self._made[key]
+
+    def cast(self, tensor: Tensor, dtype: np.dtype | type) -> Tensor:
+        """The same values as another element type; no node where it already is."""
+        wanted = np.dtype(dtype)
+        if tensor.dtype == wanted:
+            return tensor
+        return self.node("Cast", [tensor], wanted, tensor.width, attributes={"to": element_type(wanted)})
+
+    def gather(self, tensor: Tensor, columns: Sequence[int]) -> Tensor:
+        """Some columns, in the order given; no node where that is all of them as they are."""
+        if list(columns) == list(range(tensor.width)):
+            return tensor
+        wanted = self.constant(columns, np.dtype(np.int64))
+        return self.node("Gather", [tensor, wanted], tensor.dtype, len(columns), attributes={"axis": 1})
+
+    def concat(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Matrices of one element type side by side."""
+        if len(tensors) == 1:
+            return tensors[0]
+        width = sum(tensor.width for tensor in tensors)
+        return self.node("Concat", tensors, tensors[0].dtype, width, attributes={"axis": 1})
+
+    def arithmetic(self, operator: str, left: Tensor | str, right: Tensor | str, like: Tensor) -> Tensor:
+        """An elementwise operator whose result has the element type and width of `like`."""
+        return self.node(operator, [left, right], like.dtype, like.width)
+
+    def used_inputs(self, outputs: Sequence[Tensor]) -> set[str]:
+        """Names of the graph inputs that these outputs depend on."""
+        needed = self._needed(outputs)
+        return {tensor.name for tensor in self._inputs if tensor.name in needed}
+
+    def finish(self, name: str, outputs: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> onnx.ModelProto:
+        """The checked model with these outputs and exactly these inputs."""
+        needed = self._needed(list(outputs.values()))
+        made = {node.output for node in self._nodes}
+        renamed: dict[str, str] = {}
+        copies = []
+        for output, tensor in outputs.items():
+            if tensor.name in made and tensor.name not in renamed:
+                renamed[tensor.name] = output
+            else:
+                copies.append((tensor.name, output))
+        nodes = [_proto(node, renamed) for node in self._nodes if node.output in needed]
+        nodes += [helper.make_node("Identity", [renamed.get(source, source)], [output]) for source, output in copies]
+        constants = [proto for name, proto in self._constants.values() if name in needed]
+        graph = helper.make_graph(
+            nodes,
+            name,
+            [_value_info(tensor.name, tensor) for tensor in inputs],
+            [_value_info(name, tensor) for name, tensor in outputs.items()],
+            initializer=constants,
+        )
+        opsets = [helper.make_opsetid(domain if domain != "ai.onnx" else "", v) for domain, v in OPSETS.items()]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="monorail", ir_version=IR_VERSION)
+        onnx.checker.check_model(model)
+        return model
+
+    def _needed(self, outputs: Sequence[Tensor]) -> set[str]:
+        needed = {tensor.name for tensor in outputs}
+        for node in reversed(self._nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+        return needed
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes() if value.dtype != TEXT else tuple(value.ravel()))
+    if isinstance(value, TensorProto):
+        return value.SerializeToString(deterministic=True)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _proto(node: _Node, renamed: Mapping[str, str]) -> onnx.NodeProto:
+    attributes = {
+        name: numpy_helper.from_array(value, name) if isinstance(value, np.ndarray) else value
+        for name, value in node.attributes.items()
+    }
+    inputs = [renamed.get(name, name) for name in node.inputs]
+    return helper.make_node(
+        node.operator, inputs, [renamed.get(node.output, node.output)], domain=node.domain, **attributes
+    )
+
+
+def _value_info(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
+    shape: list[str | int] = ["rows"] if tensor.width == 0 else ["rows", tensor.width]
+    return helper.make_tensor_value_info(name, element_type(tensor.dtype), shape)

@@ -1,0 +1,1 @@
+"""Converters for lightgbm, one family a file. Nothing here imports lightgbm."""

@@ -1,0 +1,1 @@
+"""Converters for sklearn, one family a file. Nothing here imports sklearn."""

@@ -1,0 +1,172 @@
+"""Encoders of categories: one lookup a column, one-hot columns made only where something needs them as numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..columns import Cell, Feature, Indicator, Matrix, Text, Unreadable
+from ..graph import ML, TEXT, Tensor
+from ..registry import Context, converter
+from .impute import read_text
+
+_DOUBLE = np.dtype(np.float64)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or _is_nan(value)
+
+
+def _mapping(model: Any, number: int) -> np.ndarray | None:
+    """Where each category goes after rare ones are grouped, or None."""
+    if not getattr(model, "_infrequent_enabled", False):
+        return None
+    return model._default_to_infrequent_mappings[number]
+
+
+@converter("sklearn.preprocessing._encoders.OneHotEncoder")
+def one_hot_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """One feature a kept category; rare ones grouped, one dropped, unknown ones as the encoder was told."""
+    dtype = np.dtype(model.dtype)
+    features: list[Feature] = []
+    for number, feature in enumerate(matrix.features):
+        categories = list(model.categories_[number])
+        mapping = _mapping(model, number)
+        grouped = list(range(len(categories))) if mapping is None else [int(code) for code in mapping]
+        count = max(grouped, default=-1) + 1
+        rare_exists = mapping is not None
+        adapts = model.handle_unknown in ("infrequent_if_exist", "warn")
+        # Grouping puts the rare categories last.
+        unknown = count - 1 if rare_exists and adapts else -1
+        dropped = None if model._drop_idx_after_grouping is None else model._drop_idx_after_grouping[number]
+        shift = _after_drop(None if dropped is None else int(dropped))
+        codes = _codes(context, feature, categories, [shift(code) for code in grouped], shift(unknown))
+        width = count if dropped is None else count - 1
+        features += [Feature(Indicator(codes, code), dtype, False) for code in range(width)]
+    _note_unknown(context, model)
+    return Matrix(tuple(features), dtype, bool(model.sparse_output))
+
+
+def _note_unknown(context: Context, model: Any) -> None:
+    if model.handle_unknown == "error":
+        context.notes.append(
+            f"`{context.path}` refuses categories it has not seen; the compiled model treats them as none of the known"
+        )
+
+
+def _after_drop(dropped: int | None) -> Any:
+    if dropped is None:
+        return lambda code: code
+    return lambda code: -1 if code == dropped else code - 1 if code > dropped else code
+
+
+@converter("sklearn.preprocessing._encoders.OrdinalEncoder")
+def ordinal_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """One number a category, with numbers of their own for missing and unknown."""
+    dtype = np.dtype(model.dtype)
+    features: list[Feature] = []
+    for number, feature in enumerate(matrix.features):
+        categories = list(model.categories_[number])
+        mapping = _mapping(model, number)
+        values: list[float] = []
+        for index, category in enumerate(categories):
+            if _is_nan(category):
+                values.append(float(model.encoded_missing_value))
+            else:
+                values.append(float(index if mapping is None else mapping[index]))
+        unknown = float(model.unknown_value) if model.handle_unknown == "use_encoded_value" else -1.0
+        codes = _codes(context, feature, categories, values, unknown)
+        holds_nan = bool(np.isnan([*values, unknown]).any())
+        features.append(Feature(Cell(codes, 0), dtype, holds_nan))
+    _note_unknown(context, model)
+    return Matrix(tuple(features), dtype)
+
+
+def _codes(
+    context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float
+) -> Tensor:
+    """A `[rows, 1]` double: the value of each category, `unknown` for all others."""
+    feature = read_text(context, feature)
+    if isinstance(feature.source, Text):
+        return _text_codes(context, feature.source, categories, values, unknown)
+    if feature.dtype == TEXT:
+        raise Unreadable(f"column `{feature.name}` mixes text and numbers")
+    return _number_codes(context, feature, categories, values, unknown)
+
+
+def _text_codes(
+    context: Context, source: Text, categories: list[Any], values: list[float], unknown: float
+) -> Tensor:
+    table = {str(c): v for c, v in zip(categories, values, strict=True) if isinstance(c, str)}
+    if len(table) < sum(not _is_missing(c) for c in categories):
+        raise Unreadable("categories that are not text, on a column of text")
+    codes = _lookup(context, source.tensor, list(table), TEXT, list(table.values()), unknown)
+    if source.valid is None:
+        return codes
+    null = unknown
+    for category, value in zip(categories, values, strict=True):
+        if (category is None and source.null == "none") or (_is_nan(category) and source.null == "nan"):
+            null = value
+    if _same(table.get("", unknown), null):
+        # A null arrives as the empty string, whose code is already the right one.
+        return codes
+    return context.graph.node("Where", [source.valid, codes, context.graph.constant([[null]], _DOUBLE)], _DOUBLE, 1)
+
+
+def _number_codes(
+    context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float
+) -> Tensor:
+    cell = context.reader.cell(feature)
+    floating = cell.dtype.kind == "f"
+    cell = context.graph.cast(cell, np.float64 if floating else np.int64)
+    keys, kept = [], []
+    for category, value in zip(categories, values, strict=True):
+        if category is None or isinstance(category, str):
+            continue
+        number = float(category)
+        if not floating:
+            if not number.is_integer():
+                continue
+            keys.append(int(category))
+        else:
+            keys.append(number)
+        kept.append(value)
+    _note_values(context, feature, keys)
+    return _lookup(context, cell, keys, np.dtype(np.float64 if floating else np.int64), kept, unknown)
+
+
+def _note_values(context: Context, feature: Feature, keys: list[Any]) -> None:
+    """Asks for hard rows on the numeric categories, where the original gets the column as it is."""
+    origin = feature.origin
+    if origin is None or origin.column.dtype.kind == "b":
+        return
+    known = np.asarray([key for key in keys if not _is_nan(key)], dtype=np.float64)
+    if origin.forward(np.zeros(1, origin.column.dtype)).dtype == origin.column.dtype and len(known):
+        context.split(origin.column.name, origin.element, known)
+
+
+def _lookup(
+    context: Context, tensor: Tensor, keys: list[Any], kind: np.dtype, values: list[float], unknown: float
+) -> Tensor:
+    if not keys:
+        keys, values = ["" if kind == TEXT else 0], [unknown]
+    attributes: dict[str, Any] = {
+        "values_tensor": np.asarray(values, _DOUBLE),
+        "default_tensor": np.asarray([unknown], _DOUBLE),
+    }
+    if kind == TEXT:
+        attributes["keys_strings"] = keys
+    else:
+        attributes["keys_tensor"] = np.asarray(keys, kind)
+    return context.graph.node("LabelEncoder", [tensor], _DOUBLE, 1, domain=ML, attributes=attributes)
+
+
+def _same(left: float, right: float) -> bool:
+    return left == right or (left != left and right != right)
+
+

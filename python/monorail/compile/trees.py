@@ -1,0 +1,232 @@
+"""Sums of decision trees as one TreeEnsemble node in float64, with splits moved onto the raw columns.
+
+A split on a feature that was made from a column by order-keeping steps (imputing, scaling, rounding to float32) is the
+same as a split of the raw column at the largest raw value that still goes left. That value is found by bisection over
+the float's bits through the very arithmetic the original uses, so the answer is the original's, bit for bit, and the
+graph needs none of those steps. A split on a one-hot column becomes a comparison of the code. Both tables of split
+values are also what the hard rows are made from.
+
+ONNX Runtime's post_transform is wrong in float64, so it is never used, and hitrates are left out on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .columns import Cell, Feature, Indicator, Matrix, Origin, Raw, Text, Unreadable
+from .graph import ML, Tensor
+from .registry import Context
+
+_LEQ, _NEQ = 0, 5
+_ALWAYS, _NEVER = np.inf, -np.inf
+
+
+@dataclass
+class Tree:
+    """One tree that adds to one target. Children: an inner node's number, or `-1 - leaf`.
+
+    Attributes:
+        target: which sum it adds to.
+        feature, threshold, nan_left, left, right: one entry an inner node, all empty for a lone leaf.
+        value: one entry a leaf.
+        A value goes left where it is less than or equal to the threshold; NaN goes left where `nan_left`.
+    """
+
+    target: int
+    feature: np.ndarray
+    threshold: np.ndarray
+    nan_left: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+
+
+def constant_tree(target: int, value: float) -> Tree:
+    """A tree that adds the same to every row: a starting value, in its place in the order of sums."""
+    none = np.zeros(0, dtype=np.int64)
+    return Tree(target, none, none.astype(np.float64), none.astype(bool), none, none, np.asarray([value], np.float64))
+
+
+@dataclass
+class _Splits:
+    """The splits of an ensemble after they were moved to the columns the node reads; one row a split."""
+
+    position: np.ndarray
+    mode: np.ndarray
+    value: np.ndarray
+    nan_left: np.ndarray
+
+
+def tree_sums(
+    context: Context,
+    matrix: Matrix,
+    trees: list[Tree],
+    targets: int,
+    *,
+    rounding: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Tensor:
+    """`[rows, targets]` float64: for each target the sum of its trees, in their order.
+
+    Args:
+        context: the step being compiled.
+        matrix: the features the trees' `feature` numbers count.
+        trees: in the order in which the original adds them.
+        targets: number of sums.
+        rounding: what the original does to a feature's values before comparing (to float32, say); keeps order.
+    """
+    feature = np.concatenate([tree.feature for tree in trees]).astype(np.int64)
+    threshold = np.concatenate([tree.threshold for tree in trees]).astype(np.float64)
+    nan_left = np.concatenate([tree.nan_left for tree in trees]).astype(bool)
+    step = rounding or _as_double
+    used = sorted(set(feature.tolist()))
+    if not used:
+        # The node needs an input even when every tree is a lone leaf.
+        used = [0]
+    readable = [_readable(matrix.features[number]) for number in used]
+    dense = context.reader.dense(Matrix(tuple(entry for entry, _ in readable)), np.float64)
+    splits = _Splits(np.zeros(len(feature), np.int64), np.full(len(feature), _LEQ), threshold.copy(), nan_left.copy())
+    for number, (entry, moved), position in zip(used, readable, dense.positions, strict=True):
+        rows = np.flatnonzero(feature == number)
+        splits.position[rows] = position
+        original = matrix.features[number]
+        if not original.nullable:
+            splits.nan_left[rows] = False
+        if isinstance(original.source, Indicator):
+            _move_indicator(splits, rows, original.source, step)
+        elif moved and original.origin is not None:
+            _move_origin(context, splits, rows, original.origin, step)
+        elif rounding is not None:
+            splits.value[rows] = largest_left(np.dtype(np.float64), step, splits.value[rows])
+    return _node(context, dense.tensor, trees, splits, targets)
+
+
+def _as_double(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64)
+
+
+def _readable(feature: Feature) -> tuple[Feature, bool]:
+    """The feature the node reads in place of this one, and whether its splits move to the raw column."""
+    source = feature.source
+    if isinstance(source, Indicator):
+        return Feature(Cell(source.codes, 0), np.dtype(np.float64), False), False
+    if isinstance(source, Text):
+        raise Unreadable(f"text where numbers are needed (column `{feature.name}`)")
+    if feature.origin is None:
+        return feature, False
+    column = feature.origin.column
+    return Feature(Raw(column, feature.origin.element), column.dtype, feature.nullable), True
+
+
+def _move_indicator(splits: _Splits, rows: np.ndarray, source: Indicator, step: Callable[..., np.ndarray]) -> None:
+    off, on = (float(value) for value in step(np.asarray([0.0, 1.0])))
+    threshold = splits.value[rows]
+    splits.mode[rows] = np.where((threshold >= off) & (threshold < on), _NEQ, _LEQ)
+    splits.value[rows] = np.where(
+        threshold < off, _NEVER, np.where(threshold >= on, _ALWAYS, np.float64(source.code))
+    )
+
+
+def _move_origin(
+    context: Context, splits: _Splits, rows: np.ndarray, origin: Origin, step: Callable[..., np.ndarray]
+) -> None:
+    """Replaces thresholds by the largest raw values that go left, and answers for null once and for all."""
+    whole = origin.then(step)
+    thresholds, back = np.unique(splits.value[rows], return_inverse=True)
+    left = largest_left(origin.column.dtype, whole.forward, thresholds)
+    if not np.isnan(whole.null):
+        splits.nan_left[rows] = whole.null <= splits.value[rows]
+    context.split(origin.column.name, origin.element, left)
+    splits.value[rows] = left[back].astype(np.float64)
+
+
+def largest_left(dtype: np.dtype, forward: Callable[[np.ndarray], np.ndarray], thresholds: np.ndarray) -> np.ndarray:
+    """For each threshold the largest raw value `x` of a type with `forward(x) <= threshold`.
+
+    Bisects over the type's values in order. Where no value goes left, the result is one that lies below all values
+    (minus infinity); it is float64 then, as for every type of at most 53 bits.
+    """
+    decode, count = _ordered(dtype)
+    lo = np.full(len(thresholds), 0, dtype=np.uint64)
+    hi = np.full(len(thresholds), count, dtype=np.uint64)
+    with np.errstate(all="ignore"):
+        reachable = forward(decode(lo)) <= thresholds
+        while np.any(lo < hi):
+            gap = hi - lo
+            middle = lo + gap // 2 + gap % 2
+            left = forward(decode(middle)) <= thresholds
+            lo = np.where(left, middle, lo)
+            hi = np.where(left, hi, middle - (lo < hi))
+    result = decode(lo).astype(np.float64)
+    return np.where(reachable, result, -np.inf)
+
+
+def _ordered(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """How to count through a type's values in order: from a number (uint64, from 0) to the value, and the last number."""
+    if dtype.kind == "b":
+        return (lambda number: number.astype(bool)), 1
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        shift = np.uint64(-int(info.min))
+        return (lambda number: (number - shift).view(np.int64).astype(dtype)), int(info.max) - int(info.min)
+    bits = np.dtype(f"uint{dtype.itemsize * 8}")
+    top = np.uint64(np.asarray(np.inf, dtype).view(bits))
+    sign = bits.type(1 << (dtype.itemsize * 8 - 1))
+
+    def decode(number: np.ndarray) -> np.ndarray:
+        negative = number < top
+        magnitude = np.where(negative, top - number, number - top).astype(bits)
+        return np.where(negative, magnitude | sign, magnitude).view(dtype)
+
+    return decode, 2 * int(top)
+
+
+def _node(context: Context, tensor: Tensor, trees: list[Tree], splits: _Splits, targets: int) -> Tensor:
+    parts: dict[str, list[np.ndarray]] = {
+        key: [] for key in ("true", "true_leaf", "false", "false_leaf", "position", "mode", "value", "nan")
+    }
+    roots, nodes, leaves, taken = [], 0, 0, 0
+    for tree in trees:
+        roots.append(nodes)
+        count = len(tree.feature)
+        if count == 0:
+            position, mode, value, nan = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1), np.zeros(1, bool)
+            left = right = np.asarray([-1])
+            order = np.asarray([0])
+        else:
+            rows = slice(taken, taken + count)
+            position, mode = splits.position[rows], splits.mode[rows]
+            value, nan = splits.value[rows], splits.nan_left[rows]
+            left, right = tree.left, tree.right
+            order = np.arange(count)
+            taken += count
+        for side, children in (("true", left), ("false", right)):
+            leaf = children < 0
+            parts[side].append(np.where(leaf, leaves - 1 - children, nodes + children)[order])
+            parts[f"{side}_leaf"].append(leaf.astype(np.int64))
+        for key, array in (("position", position), ("mode", mode), ("value", value), ("nan", nan)):
+            parts[key].append(array)
+        nodes += len(position)
+        leaves += len(tree.value)
+    whole = {key: np.concatenate(arrays) for key, arrays in parts.items()}
+    attributes: dict[str, Any] = {
+        "aggregate_function": 1,
+        "post_transform": 0,
+        "n_targets": targets,
+        "tree_roots": roots,
+        "nodes_featureids": whole["position"].tolist(),
+        "nodes_modes": whole["mode"].astype(np.uint8),
+        "nodes_splits": whole["value"].astype(np.float64),
+        "nodes_truenodeids": whole["true"].tolist(),
+        "nodes_trueleafs": whole["true_leaf"].tolist(),
+        "nodes_falsenodeids": whole["false"].tolist(),
+        "nodes_falseleafs": whole["false_leaf"].tolist(),
+        "leaf_targetids": np.concatenate([np.full(len(t.value), t.target) for t in trees]).tolist(),
+        "leaf_weights": np.concatenate([t.value for t in trees]).astype(np.float64),
+    }
+    if whole["nan"].any():
+        attributes["nodes_missing_value_tracks_true"] = whole["nan"].astype(np.int64).tolist()
+    return context.graph.node("TreeEnsemble", [tensor], np.float64, targets, domain=ML, attributes=attributes)
