@@ -4,7 +4,10 @@
 //! ([`manifest`], [`check`]), compare every file with its digest ([`read`]), audit the graph ([`audit`]).
 //! Nothing in a bundle is executed or imported by reading it.
 
+pub mod audit;
 pub mod check;
 pub mod manifest;
+pub mod read;
 
 pub use manifest::Manifest;
+pub use read::Bundle;
