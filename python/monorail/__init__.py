@@ -1,1 +1,75 @@
-"""Monorail: one rail from raw data to live predictions."""
+"""Monorail: one rail from raw data to live predictions, in Python, at native speed.
+
+::
+
+    import monorail as mr
+
+    version = mr.save(model, "flights", example=X)     # compile, prove, store
+    flights = mr.load("flights")                       # the serving engine, in this process
+    flights.predict(df)                                # the same kind of data out
+    with mr.serve("flights", port=0) as server:        # HTTP
+        mr.Client(server.url).predict("flights", df)
+
+Importing it is quick and silent: each name below loads what it needs on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors
+    from ._core import __version__
+    from .bundle.registry import Registry
+    from .bundle.save import save
+    from .bundle.version import Proof, Version
+    from .client import Client
+    from .engine import Model, load
+    from .serve import Server, serve
+    from .signature import Signature
+
+__all__ = [
+    "Client",
+    "Model",
+    "Proof",
+    "Registry",
+    "Server",
+    "Signature",
+    "Version",
+    "__version__",
+    "errors",
+    "load",
+    "save",
+    "serve",
+]
+
+#: Where each public name is.
+_HOMES = {
+    "Client": ".client",
+    "Model": ".engine",
+    "Proof": ".bundle.version",
+    "Registry": ".bundle.registry",
+    "Server": ".serve",
+    "Signature": ".signature",
+    "Version": ".bundle.version",
+    "__version__": "._core",
+    "load": ".engine",
+    "save": ".bundle.save",
+    "serve": ".serve",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "errors":
+        return importlib.import_module(".errors", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

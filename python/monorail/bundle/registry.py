@@ -1,0 +1,143 @@
+"""The registry: bundles under ``name@version`` and aliases, in a folder. Also where that folder is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from .. import _core
+from ..errors import BundleError
+from .version import Version
+
+#: The registry's folder, looked for upwards from the working folder.
+FOLDER = ".monorail"
+#: Names the registry's folder where ``--registry`` does not.
+VARIABLE = "MONORAIL_REGISTRY"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A model of the registry.
+
+    Attributes:
+        name: Its name.
+        versions: When each version was created (ISO 8601), by version, oldest first.
+        aliases: The version each alias points at.
+    """
+
+    name: str
+    versions: Mapping[int, str]
+    aliases: Mapping[str, int]
+
+
+def find_registry(path: str | os.PathLike[str] | None = None) -> Path:
+    """Where the registry is.
+
+    Args:
+        path: Said by the user; wins over everything.
+
+    Returns:
+        ``path``, else ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards from the working folder, else
+        ``.monorail`` in the working folder, which the first save makes.
+    """
+    if path is not None:
+        return Path(path).expanduser().resolve()
+    if named := os.environ.get(VARIABLE):
+        return Path(named).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FOLDER).is_dir():
+            return folder / FOLDER
+    return here / FOLDER
+
+
+class Registry:
+    """Bundles under ``name@version``, and aliases, in one folder.
+
+    Args:
+        path: The folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards from the working folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = find_registry(path)
+        self._core = _core.Registry(str(self.path))
+
+    def __repr__(self) -> str:
+        return f"Registry({str(self.path)!r})"
+
+    def list(self) -> list[Entry]:
+        """Every model, sorted by name."""
+        return [
+            Entry(
+                name=model["name"],
+                versions={entry["version"]: entry["created"] for entry in model["versions"]},
+                aliases=model["aliases"],
+            )
+            for model in json.loads(self._core.list())
+        ]
+
+    def resolve(self, reference: str | Version) -> tuple[str, int, Path]:
+        """Find a bundle without reading it.
+
+        Args:
+            reference: ``name`` (its newest version), ``name@version``, ``name@alias``, or the path of a bundle's folder.
+
+        Returns:
+            Name, version and folder.
+
+        Raises:
+            NotFoundError: ``unknown_model`` or ``unknown_version``.
+            BundleError: the path holds no bundle.
+        """
+        if isinstance(reference, Version):
+            return reference.name, reference.version, reference.path
+        if os.sep in reference:
+            return _at_path(Path(reference))
+        name, version, path = self._core.resolve(reference)
+        return name, version, Path(path)
+
+    def version(self, reference: str | Version) -> Version:
+        """Read a bundle's description, after checking its files against their digests.
+
+        Args:
+            reference: As for :meth:`resolve`.
+
+        Raises:
+            NotFoundError: ``unknown_model`` or ``unknown_version``.
+            BundleError: a file is missing or altered, or the format is not one this version reads.
+        """
+        _, _, path = self.resolve(reference)
+        return Version.from_manifest(_core.Bundle(str(path)).manifest, path)
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """The aliases of a model and the version each points at."""
+        return next((entry.aliases for entry in self.list() if entry.name == name), {})
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point ``alias`` at ``version``. A running server goes on with what it has loaded."""
+        self._core.set_alias(name, alias, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Remove ``alias``."""
+        self._core.remove_alias(name, alias)
+
+    def draft(self, name: str) -> _core.Draft:
+        """Claim the next version of ``name``: a folder to write into, published or discarded later."""
+        return self._core.draft(name)
+
+
+def _at_path(path: Path) -> tuple[str, int, Path]:
+    """Name and version of the bundle in a folder."""
+    path = path.expanduser().resolve()
+    try:
+        manifest = json.loads((path / "bundle.json").read_bytes())
+        return manifest["name"], manifest["version"], path
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{path} holds no bundle that can be read",
+            code="bundle_damaged",
+            hint="name a bundle's folder, the one with bundle.json in it, or a model of the registry",
+        ) from error

@@ -1,0 +1,113 @@
+"""A bundle's description for people and programs: :class:`Version`, and the :class:`Proof` in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..signature import Signature
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What was compared between graph and original, and how it came out.
+
+    Attributes:
+        passed: Whether every answer agreed.
+        unproven: Whether it was stored although it did not pass (or could not be tried), because the user said so.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        rows: Rows of the example compared.
+        hard_rows: Generated rows compared.
+        label_mismatches: Rows with another label.
+        worst_difference: The largest absolute difference of any number.
+        refused_by_original: Generated rows that the original itself refuses; not compared.
+        generators: Hard rows by the generator that made them.
+    """
+
+    passed: bool
+    unproven: bool
+    rtol: float
+    atol: float
+    rows: int
+    hard_rows: int
+    label_mismatches: int
+    worst_difference: float
+    refused_by_original: int
+    generators: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> Proof:
+        """Read the manifest's ``proof``."""
+        return cls(**{field.name: form[field.name] for field in dataclasses.fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's ``proof``."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        outcome = "proven" if self.passed else "NOT PROVEN"
+        return (
+            f"{outcome}: {self.rows:,} rows and {self.hard_rows:,} hard rows, "
+            f"{self.label_mismatches:,} label mismatches, worst difference {self.worst_difference:.2g}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version of a model: a published bundle.
+
+    Attributes:
+        name: The model's name.
+        version: Its number.
+        path: The bundle's folder.
+        manifest: ``bundle.json``, parsed.
+    """
+
+    name: str
+    version: int
+    path: Path
+    manifest: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    @classmethod
+    def from_manifest(cls, manifest: str, path: Path) -> Version:
+        """Describe a bundle by the text of its ``bundle.json``."""
+        parsed = json.loads(manifest)
+        return cls(parsed["name"], parsed["version"], path, parsed)
+
+    @property
+    def signature(self) -> Signature:
+        """Input and output columns, and what training saw of them."""
+        return Signature.from_json(self.manifest["signature"])
+
+    @property
+    def proof(self) -> Proof:
+        """What was compared, and the worst difference."""
+        return Proof.from_json(self.manifest["proof"])
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What the author measured."""
+        return self.manifest["metrics"]
+
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """What the author noted."""
+        return self.manifest["tags"]
+
+    @property
+    def created(self) -> str:
+        """When it was saved, ISO 8601 in UTC."""
+        return self.manifest["created"]
+
+    @property
+    def engine(self) -> str:
+        """What runs it: ``native``, or ``worker`` where any stage needs Python."""
+        engines = [stage["engine"] for stage in self.manifest["stages"]]
+        return "worker" if "worker" in engines else "native"
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"

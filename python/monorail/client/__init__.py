@@ -1,0 +1,5 @@
+"""A client of a running server: typed errors, keep-alive, the same kind of data out as went in."""
+
+from .client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,139 @@
+"""A loaded model: the serving engine in this process. Also where its runtime library is."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .bundle.registry import Registry
+from .bundle.version import Version
+from .errors import EngineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from .signature import Signature
+
+
+@functools.cache
+def runtime_library() -> str:
+    """Path of the ONNX Runtime library that the installed wheel brings, found without importing it.
+
+    Raises:
+        EngineError: ``runtime_missing``.
+    """
+    spec = importlib.util.find_spec("onnxruntime")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        found = sorted(
+            path
+            for pattern in ("libonnxruntime.so*", "libonnxruntime.*dylib")
+            for path in (Path(folder) / "capi").glob(pattern)
+        )
+        if found:
+            return str(found[0])
+    raise EngineError(
+        "the ONNX Runtime library was not found",
+        code="runtime_missing",
+        hint="install it: pip install onnxruntime",
+    )
+
+
+def load(
+    reference: str | Version,
+    *,
+    registry: str | os.PathLike[str] | None = None,
+    threads: int = 0,
+    unknown_columns: str = "refuse",
+) -> Model:
+    """Load a model into the serving engine, in this process. The framework it came from is not needed.
+
+    Args:
+        reference: ``name`` (its newest version), ``name@version``, ``name@alias``, a :class:`Version`, or the path of a
+            bundle's folder.
+        registry: The registry's folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards.
+        threads: Batches scored at once, each on one thread; 0 is as many as there are cores.
+        unknown_columns: ``refuse`` or ``ignore`` columns the signature does not have.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        NotFoundError: ``unknown_model`` or ``unknown_version``.
+        BundleError: the bundle is damaged, of another format or refused.
+        EngineError: ``runtime_missing`` or ``engine_failed``.
+    """
+    _, _, path = Registry(registry).resolve(reference)
+    core = _core.Engine(str(path), runtime=runtime_library(), threads=threads, unknown_columns=unknown_columns)
+    return Model(core, Version.from_manifest(core.manifest, path))
+
+
+class Model:
+    """A loaded model. Made by :func:`load`; safe to use from several threads.
+
+    Attributes:
+        version: Which bundle it is.
+        signature: Its input and output columns.
+    """
+
+    def __init__(self, core: _core.Engine, version: Version) -> None:
+        self._core = core
+        self.version = version
+        self.signature: Signature = version.signature
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.version.name
+
+    @property
+    def engine(self) -> str:
+        """What runs it: ``native``."""
+        return self.version.engine
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.version)!r}, engine={self.engine!r})"
+
+    def predict(self, data: Any, *, max_batch_rows: int = 0) -> Any:
+        """Score data of any kind; the answer is of the same kind.
+
+        Args:
+            data: A pandas or Polars frame, an Arrow table, batch or reader, anything with the Arrow PyCapsule
+                interface, a NumPy matrix (for a model fitted on one), a dict of scalars (one record), a dict of lists
+                or arrays (columns), or a list of dicts (records).
+            max_batch_rows: Rows per call of the engine; 0 leaves it to the engine.
+
+        Returns:
+            The output columns, a row per row of ``data``. pandas keeps its index; list outputs are NumPy views there.
+
+        Raises:
+            InputError: the data does not go with the signature; ``details`` has row, column, expected and got.
+        """
+        from .data import from_arrow
+
+        return from_arrow(self._score(data, max_batch_rows), data, self.signature)
+
+    def check_golden(self) -> dict[str, Any]:
+        """Score the golden rows again: ``rows``, ``label_mismatches``, ``worst_difference``, ``matched``."""
+        import json
+
+        return json.loads(self._core.check_golden())
+
+    def _score(self, data: Any, max_batch_rows: int) -> pa.Table:
+        """The answers as a table. Python values go to Rust as they are, so that its rules alone judge them."""
+        import numpy as np
+        import pyarrow as pa
+
+        from .data import is_record, to_arrow
+
+        if isinstance(data, Mapping) and not all(isinstance(value, np.ndarray) for value in data.values()):
+            if is_record(data, self.signature):
+                return pa.table(self._core.predict_rows([data]))
+            return pa.table(self._core.predict_columns(data))
+        if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
+            return pa.table(self._core.predict_rows(data))
+        return pa.table(self._core.predict(to_arrow(data, self.signature), max_batch_rows=max_batch_rows))
