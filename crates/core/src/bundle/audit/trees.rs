@@ -81,7 +81,7 @@ fn check_ensemble(attributes: &[(&str, &[u8])]) -> Checked<()> {
             _ => return Err(fault(format!("two branches lead to the node {target} of a tree"))),
         }
     }
-    check_ends(&branches, starts)
+    check_ends(&branches)
 }
 
 /// Compares the lengths of the lists that run beside the nodes and leaves.
@@ -157,8 +157,7 @@ fn check_older(attributes: &[(&str, &[u8])]) -> Checked<()> {
         };
         branches.push([find(t)?, find(f)?]);
     }
-    let starts = (0..u32::try_from(nodes).unwrap_or(LEAF)).collect();
-    check_ends(&branches, starts)
+    check_ends(&branches)
 }
 
 fn strings<'a>(attributes: &[(&str, &'a [u8])], name: &str) -> Checked<Vec<&'a [u8]>> {
@@ -174,13 +173,13 @@ fn strings<'a>(attributes: &[(&str, &'a [u8])], name: &str) -> Checked<Vec<&'a [
     Ok(words)
 }
 
-/// Follows every way from the starts to its end, depth first and without recursion.
-fn check_ends(branches: &[[u32; 2]], starts: Vec<u32>) -> Checked<()> {
+/// Follows every way from every node to its end, depth first and without recursion.
+fn check_ends(branches: &[[u32; 2]]) -> Checked<()> {
     const NEW: u32 = 0;
     const OPEN: u32 = u32::MAX;
     // Per node: new, open (we are below it), or the longest way from it to a leaf.
     let mut states = vec![NEW; branches.len()];
-    for start in starts {
+    for start in (0..LEAF).take(branches.len()) {
         let mut stack = vec![start];
         while let Some(&node) = stack.last() {
             let (Some(&next), Some(state)) = (branches.get(node as usize), states.get(node as usize).copied()) else {
