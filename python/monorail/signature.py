@@ -337,10 +337,17 @@ def _like(reference: pa.Table, example: pa.Table) -> pa.Table:
     return pa.table(columns, names=example.column_names)
 
 
+def _compute() -> Any:
+    """``pyarrow.compute``; its functions are made at import, so type checkers know none of them."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def _null_count(values: pa.ChunkedArray) -> int:
     """Nulls, NaN among them."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    pc = _compute()
 
     count = values.null_count
     if pa.types.is_floating(values.type):
@@ -355,7 +362,7 @@ def _null_count(values: pa.ChunkedArray) -> int:
 def _elements(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """All elements of a column of nested fixed-size lists."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    pc = _compute()
 
     if isinstance(values.type, pa.FixedShapeTensorType):
         values = pa.chunked_array([chunk.storage for chunk in values.chunks], type=values.type.storage_type)
@@ -378,7 +385,7 @@ def _seen(column: Column, values: pa.ChunkedArray) -> dict[str, Any]:
 def _seen_strings(values: pa.ChunkedArray) -> dict[str, Any]:
     """How many different strings, and the most frequent ones with their counts."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    pc = _compute()
 
     if pa.types.is_dictionary(values.type):
         plain = [chunk.dictionary.cast(pa.large_string()).take(chunk.indices) for chunk in values.chunks]
@@ -397,7 +404,7 @@ def _seen_strings(values: pa.ChunkedArray) -> dict[str, Any]:
 def _seen_numbers(column: Column, values: pa.ChunkedArray) -> dict[str, Any]:
     """Range and quantiles; dates as days, timestamps as microseconds since 1970. Infinities are noted apart."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    pc = _compute()
 
     if column.type == "tensor":
         values = _elements(values)

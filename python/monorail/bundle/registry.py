@@ -58,7 +58,7 @@ class Registry:
     """Bundles under ``name@version``, and aliases, in one folder.
 
     Args:
-        path: The folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards from the working folder.
+        path: The folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -83,7 +83,7 @@ class Registry:
         """Find a bundle without reading it.
 
         Args:
-            reference: ``name`` (its newest version), ``name@version``, ``name@alias``, or the path of a bundle's folder.
+            reference: ``name`` (the newest version), ``name@version``, ``name@alias``, or a bundle's folder.
 
         Returns:
             Name, version and folder.

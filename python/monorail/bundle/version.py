@@ -6,9 +6,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..signature import Signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Before the names of the golden rows' input columns.
+INPUT = "input/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +114,18 @@ class Version:
         """What runs it: ``native``, or ``worker`` where any stage needs Python."""
         engines = [stage["engine"] for stage in self.manifest["stages"]]
         return "worker" if "worker" in engines else "native"
+
+    def golden_inputs(self) -> pa.Table:
+        """The golden rows' input columns; no rows where none were kept."""
+        import pyarrow as pa
+
+        golden = self.manifest["golden"]
+        if golden is None:
+            return pa.table({})
+        with pa.memory_map(str(self.path / golden["file"])) as source:
+            table = pa.ipc.open_stream(source).read_all()
+        inputs = [name for name in table.column_names if name.startswith(INPUT)]
+        return table.select(inputs).rename_columns([name.removeprefix(INPUT) for name in inputs])
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

@@ -56,7 +56,7 @@ class Client:
         if isinstance(data, Mapping) and not any(hasattr(value, "__array__") for value in data.values()):
             return self._predict_dict(path, name, data, timeout_s)
         if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-            body = {"rows": [_plain(row) for row in data]}
+            body = {"rows": [plain(row) for row in data]}
             return self._request("POST", path, timeout_s, json=body).json()["predictions"]
         return self._predict_arrow(path, data, timeout_s)
 
@@ -98,9 +98,9 @@ class Client:
         """A record or columns. Where values are lists, the signature says which of the two it is."""
         lists = any(isinstance(value, list | tuple) for value in data.values())
         if lists and not self._is_record(name, data):
-            columns = {column: _plain(values) for column, values in data.items()}
+            columns = {column: plain(values) for column, values in data.items()}
             return self._request("POST", path, timeout_s, json={"columns": columns}).json()["predictions"]
-        body = {"rows": [_plain(data)]}
+        body = {"rows": [plain(data)]}
         return self._request("POST", path, timeout_s, json=body).json()["predictions"][0]
 
     def _is_record(self, name: str, data: Mapping[str, Any]) -> bool:
@@ -177,7 +177,7 @@ def _error_of(answer: httpx.Response) -> MonorailError:
         )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it: NaN is null, dates and times are ISO 8601.
 
     Raises:
@@ -190,11 +190,11 @@ def _plain(value: Any) -> Any:
             )
         return None if math.isnan(value) else float(value)
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):  # NumPy scalars
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return value

@@ -26,7 +26,7 @@ TENSOR_COLUMN = "input"
 _PLAIN_OBJECTS = {"string", "boolean", "integer", "floating", "date", "datetime", "empty"}
 
 
-class _Mixed(Exception):
+class _MixedError(Exception):
     """A column that is not of one Arrow type: what was expected, what was found, and where."""
 
     def __init__(self, expected: str, got: str, row: int | None = None) -> None:
@@ -162,8 +162,8 @@ def _from_columns(columns: Mapping[str, Any], signature: Signature | None) -> pa
     for name, values in columns.items():
         try:
             arrays[name] = _array(values)
-        except _Mixed as fault:
-            detail = {"code": "unsupported_column" if signature is None else "wrong_type", "column": name}
+        except _MixedError as fault:
+            detail: dict[str, Any] = {"code": "unsupported_column" if signature is None else "wrong_type", "column": name}
             if fault.row is not None:
                 detail["row"] = fault.row
             faults.append(detail | {"expected": fault.expected, "got": fault.got})
@@ -192,7 +192,7 @@ def _array(values: Any) -> pa.Array | pa.ChunkedArray:
     """One column as Arrow.
 
     Raises:
-        _Mixed: if its values are of no single type.
+        _MixedError: if its values are of no single type.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
@@ -219,7 +219,7 @@ def _series(series: Any) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
-        raise _Mixed("a type that Arrow has", str(series.dtype)) from error
+        raise _MixedError("a type that Arrow has", str(series.dtype)) from error
 
 
 def _object_series(series: Any) -> pa.Array | pa.ChunkedArray:
@@ -229,9 +229,8 @@ def _object_series(series: Any) -> pa.Array | pa.ChunkedArray:
     kind = pd.api.types.infer_dtype(series, skipna=True)
     if kind in _PLAIN_OBJECTS:
         return pa.array(series, from_pandas=True)
-    if kind == "mixed" and (first := next((v for v in series if v is not None), None)) is not None:
-        if isinstance(first, np.ndarray | list):
-            return _objects(list(series))
+    if kind == "mixed" and isinstance(next((v for v in series if v is not None), None), np.ndarray | list):
+        return _objects(list(series))
     raise _first_odd(series.tolist(), kind)
 
 
@@ -241,9 +240,9 @@ def _objects(values: list[Any]) -> pa.Array | pa.ChunkedArray:
         try:
             matrix = np.asarray(values)
         except ValueError:
-            raise _Mixed("lists of one shape", "lists of several shapes") from None
+            raise _MixedError("lists of one shape", "lists of several shapes") from None
         if matrix.dtype.kind not in "biuf":
-            raise _Mixed("lists of numbers of one shape", "something else")
+            raise _MixedError("lists of numbers of one shape", "something else")
         return _tensor(matrix)
     try:
         return pa.array(values)
@@ -251,7 +250,7 @@ def _objects(values: list[Any]) -> pa.Array | pa.ChunkedArray:
         raise _first_odd(values, "mixed") from error
 
 
-def _first_odd(values: Sequence[Any], kind: str) -> _Mixed:
+def _first_odd(values: Sequence[Any], kind: str) -> _MixedError:
     """Where a column stops being of one kind."""
     known: type | None = None
     for row, value in enumerate(values):
@@ -260,8 +259,8 @@ def _first_odd(values: Sequence[Any], kind: str) -> _Mixed:
         if known is None:
             known = type(value)
         elif type(value) is not known:
-            return _Mixed(known.__name__, type(value).__name__, row)
-    return _Mixed("a type that Arrow has", kind if known is None else known.__name__)
+            return _MixedError(known.__name__, type(value).__name__, row)
+    return _MixedError("a type that Arrow has", kind if known is None else known.__name__)
 
 
 def _typed_nulls(table: pa.Table, signature: Signature) -> pa.Table:

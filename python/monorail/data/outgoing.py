@@ -67,7 +67,7 @@ def from_arrow(table: pa.Table, like: Any, signature: Signature | None = None) -
 
 
 def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as an array, ``[rows]`` or ``[rows, size]``; over the same buffer where there is one chunk of numbers."""
+    """A column as an array, ``[rows]`` or ``[rows, size]``; over its own buffer where it is one chunk of numbers."""
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # no chunk at all
         array = pa.array([], column.type)
