@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 
 use super::buffer::RowBuffer;
 use super::faults::{Road, shortened};
-use super::plan::{Plan, Store, UnknownColumns};
+use super::plan::{Plan, UnknownColumns};
 use super::sink::{Number, Sink};
 
 /// Deepest nesting of any input.
@@ -246,7 +246,7 @@ impl JsonReader {
                 Number::Float(f) if f.is_infinite() => {
                     sink.refuse(Code::OutOfRange, Some(row), index, "a number beyond the range of doubles".to_owned());
                 }
-                _ if is_tensor(sink, index) => {
+                _ if sink.is_tensor(index) => {
                     sink.refuse(Code::WrongShape, Some(row), index, "a number".to_owned());
                 }
                 number => sink.number(row, index, 0, number),
@@ -254,7 +254,7 @@ impl JsonReader {
             Some(b'"') => sink.text(row, index, cursor.string(&mut self.scratch)?),
             Some(b't' | b'f') => {
                 let value = cursor.boolean()?;
-                if is_tensor(sink, index) {
+                if sink.is_tensor(index) {
                     sink.refuse(Code::WrongShape, Some(row), index, format!("the bool {value}"));
                 } else {
                     sink.boolean(row, index, 0, value);
@@ -264,7 +264,7 @@ impl JsonReader {
                 cursor.literal("null")?;
                 sink.null(row, index);
             }
-            Some(b'[') if is_tensor(sink, index) => return tensor(cursor, sink, row, index),
+            Some(b'[') if sink.is_tensor(index) => return tensor(cursor, sink, row, index),
             Some(b'[' | b'{') => {
                 sink.refuse(Code::WrongType, Some(row), index, cursor.found().to_owned());
                 cursor.skip(1)?;
@@ -273,10 +273,6 @@ impl JsonReader {
         }
         Ok(())
     }
-}
-
-fn is_tensor(sink: &Sink, index: usize) -> bool {
-    sink.plan.columns.get(index).is_some_and(|c| c.store == Store::Tensor)
 }
 
 /// Reads one tensor: arrays nested as its shape says.

@@ -85,6 +85,11 @@ impl PlannedColumn {
         self.outside.load(Ordering::Relaxed)
     }
 
+    /// Shape of a tensor value; empty for any other column.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// Whether anything is counted for this column.
     pub fn counts(&self) -> (bool, bool) {
         (self.categories.is_some(), self.range.is_some())

@@ -301,6 +301,21 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// A date or time that its road spells in ISO 8601; never taken for text.
+    pub fn iso(&mut self, row: usize, index: usize, value: &str) {
+        let plan = self.plan;
+        match plan.columns.get(index) {
+            Some(column) if matches!(column.store, Store::Date | Store::Timestamp) => self.text(row, index, value),
+            Some(column) => self.fault(Code::WrongType, row, column, format!("the date or time {}", shortened(value))),
+            None => {}
+        }
+    }
+
+    /// Whether a column holds tensors.
+    pub fn is_tensor(&self, index: usize) -> bool {
+        self.plan.columns.get(index).is_some_and(|c| c.store == Store::Tensor)
+    }
+
     fn push_text(&mut self, row: usize, column: &PlannedColumn, value: &str, valid: bool) {
         self.set_valid(row, column, valid);
         if let Some((TensorBuffer::Text(texts), _)) = self.place(row, column, 0) {

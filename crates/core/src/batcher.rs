@@ -1,0 +1,342 @@
+//! The queue in front of an engine: counts rows, shares a batch among callers, waits for no timer.
+//!
+//! An event loop hands over what one turn of it has read; an idle engine thread takes all of that at once,
+//! and while the engine is busy rows gather. A caller's rows stay in order and together up to
+//! `max_batch_rows`; a larger request runs as consecutive batches of its own and lets others in between.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::engine::Model;
+use crate::error::{Code, Error, Result};
+use crate::metrics::ModelMetrics;
+use crate::values::{Outputs, RowBuffer};
+
+/// Spare buffers kept for the event loops.
+const SPARE_BUFFERS: usize = 16;
+/// Rows over which a spare buffer is not kept.
+const SPARE_ROWS: usize = 4_096;
+
+/// Rows of an answer: the batch's outputs are shared by all its callers.
+#[derive(Debug)]
+pub struct Answer {
+    pub outputs: Arc<Outputs>,
+    pub start: usize,
+    pub rows: usize,
+}
+
+/// Where answers go. Called from engine threads; must not block.
+pub trait Mailbox: Send + Sync {
+    /// Takes the answers of one batch that belong to this mailbox.
+    fn deliver(&self, answers: Vec<(u64, Result<Answer>)>);
+}
+
+/// One caller's request on its way through the queue.
+pub struct Call {
+    pub mailbox: Arc<dyn Mailbox>,
+    /// The mailbox's own name for the request.
+    pub ticket: u64,
+    pub deadline: Option<Instant>,
+    gone: AtomicBool,
+}
+
+impl Call {
+    /// A request whose answer goes to `mailbox` under `ticket`.
+    pub fn new(mailbox: Arc<dyn Mailbox>, ticket: u64, deadline: Option<Instant>) -> Arc<Self> {
+        Arc::new(Self { mailbox, ticket, deadline, gone: AtomicBool::new(false) })
+    }
+}
+
+/// Some rows of one caller.
+struct Item {
+    call: Arc<Call>,
+    buffer: Arc<RowBuffer>,
+    start: usize,
+    rows: usize,
+    queued: Instant,
+    /// What is scored already of a request larger than a batch.
+    scored: Option<Outputs>,
+}
+
+/// Rows that one turn of an event loop has read for one model.
+pub struct Turn {
+    pub buffer: RowBuffer,
+    /// Each caller and its number of rows, in the buffer's order.
+    pub calls: Vec<(Arc<Call>, usize)>,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    closed: bool,
+}
+
+/// A model's queue.
+pub struct Batcher {
+    pub model: Arc<Model>,
+    pub metrics: Arc<ModelMetrics>,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    /// Rows in the queue, and not yet with an engine.
+    rows: AtomicUsize,
+    spare: Mutex<Vec<RowBuffer>>,
+    max_batch_rows: usize,
+    max_queue_rows: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Batcher {
+    /// A queue for `model`; [`Batcher::work`] runs it.
+    pub fn new(model: Arc<Model>, max_batch_rows: usize, max_queue_rows: usize) -> Self {
+        Self {
+            model,
+            metrics: Arc::default(),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            rows: AtomicUsize::new(0),
+            spare: Mutex::default(),
+            max_batch_rows,
+            max_queue_rows,
+        }
+    }
+
+    /// Rows waiting.
+    pub fn queue_rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Whether `rows` more may wait beside `staged` ones that are not in the queue yet.
+    ///
+    /// An empty queue takes a request of any size: how large one may be is another limit.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub fn admit(&self, staged: usize, rows: usize) -> Result<()> {
+        let waiting = self.queue_rows() + staged;
+        if waiting > 0 && waiting.saturating_add(rows) > self.max_queue_rows {
+            return Err(Error::new(Code::Overloaded, format!("{waiting} rows are waiting already"))
+                .hint("try again later, or raise max_queue_rows"));
+        }
+        Ok(())
+    }
+
+    /// An empty buffer, used before if there is one.
+    pub fn spare_buffer(&self) -> RowBuffer {
+        lock(&self.spare).pop().unwrap_or_else(|| self.model.plan.buffer())
+    }
+
+    fn give_back(&self, buffer: Arc<RowBuffer>) {
+        if let Some(mut buffer) = Arc::into_inner(buffer)
+            && buffer.rows() <= SPARE_ROWS
+        {
+            buffer.clear();
+            let mut spare = lock(&self.spare);
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(buffer);
+            }
+        }
+    }
+
+    /// Queues what a turn has read.
+    pub fn push(&self, turn: Turn) {
+        let queued = Instant::now();
+        let rows = turn.buffer.rows();
+        let buffer = Arc::new(turn.buffer);
+        let mut start = 0;
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        let mut queue = lock(&self.queue);
+        for (call, rows) in turn.calls {
+            queue.items.push_back(Item { call, buffer: buffer.clone(), start, rows, queued, scored: None });
+            start += rows;
+        }
+        drop(queue);
+        self.work.notify_one();
+    }
+
+    /// Takes a caller's rows out of the queue: nobody waits for them any more.
+    pub fn cancel(&self, call: &Arc<Call>) {
+        call.gone.store(true, Ordering::Relaxed);
+        let mut queue = lock(&self.queue);
+        let mut left = 0;
+        queue.items.retain(|item| {
+            let keep = !Arc::ptr_eq(&item.call, call);
+            left += if keep { 0 } else { item.rows };
+            keep
+        });
+        self.rows.fetch_sub(left, Ordering::Relaxed);
+    }
+
+    /// Lets engine threads end once the queue is empty.
+    pub fn close(&self) {
+        lock(&self.queue).closed = true;
+        self.work.notify_all();
+    }
+
+    /// Scores batches until the queue is closed and empty. The body of an engine thread.
+    pub fn work(&self) {
+        let mut scratch = self.model.plan.buffer();
+        let mut batch = Vec::new();
+        while self.take(&mut batch) {
+            let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch, &mut scratch)));
+            if run.is_err() {
+                let error = Error::new(Code::Internal, "scoring a batch panicked");
+                deliver(batch.drain(..).map(|item| (item.call, Err(error.clone()))));
+                scratch = self.model.plan.buffer();
+            }
+            for item in batch.drain(..) {
+                self.give_back(item.buffer);
+            }
+        }
+    }
+
+    /// Waits for rows and takes a batch of them; false once the queue is closed and empty.
+    fn take(&self, batch: &mut Vec<Item>) -> bool {
+        let mut expired = Vec::new();
+        let mut queue = lock(&self.queue);
+        loop {
+            let now = Instant::now();
+            let mut rows = 0;
+            while let Some(item) = queue.items.front() {
+                let fits = rows + item.rows <= self.max_batch_rows && self.model.manifest.row_wise;
+                if !fits && !batch.is_empty() {
+                    break;
+                }
+                let Some(item) = queue.items.pop_front() else { break };
+                if item.call.gone.load(Ordering::Relaxed) {
+                    self.rows.fetch_sub(item.rows, Ordering::Relaxed);
+                } else if item.call.deadline.is_some_and(|deadline| deadline <= now) {
+                    self.rows.fetch_sub(item.rows, Ordering::Relaxed);
+                    expired.push(item);
+                } else {
+                    if item.scored.is_none() {
+                        self.metrics.queue_seconds.time(now.saturating_duration_since(item.queued));
+                    }
+                    rows += item.rows;
+                    batch.push(item);
+                    if !fits {
+                        break;
+                    }
+                }
+            }
+            if !batch.is_empty() || !expired.is_empty() {
+                self.rows.fetch_sub(rows, Ordering::Relaxed);
+                let more = !queue.items.is_empty();
+                drop(queue);
+                if more {
+                    self.work.notify_one();
+                }
+                deliver(expired.into_iter().map(|item| (item.call, Err(deadline_exceeded()))));
+                return true;
+            }
+            if queue.closed {
+                return false;
+            }
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Scores a batch and delivers its answers; a failure is its guilty caller's alone.
+    fn run(&self, batch: &mut Vec<Item>, scratch: &mut RowBuffer) {
+        let Some(first) = batch.first() else { return };
+        if batch.len() == 1 {
+            if self.model.manifest.row_wise && first.rows > self.max_batch_rows {
+                return self.run_part(batch);
+            }
+            let (start, rows) = (first.start, first.rows);
+            let outputs = self.score(&first.buffer, start, rows);
+            return answer(batch, outputs.map(Arc::new));
+        }
+        let start = first.start;
+        let together = batch.windows(2).all(|pair| match pair {
+            [a, b] => Arc::ptr_eq(&a.buffer, &b.buffer) && a.start + a.rows == b.start,
+            _ => true,
+        });
+        let rows = batch.iter().map(|item| item.rows).sum();
+        let outputs = if together {
+            self.score(&first.buffer, start, rows)
+        } else {
+            scratch.clear();
+            for item in batch.iter() {
+                scratch.extend(&item.buffer, item.start..item.start + item.rows);
+            }
+            self.score(scratch, 0, rows)
+        };
+        match outputs {
+            Ok(outputs) => answer(batch, Ok(Arc::new(outputs))),
+            Err(_) => deliver(batch.iter().map(|item| {
+                let alone = self.score(&item.buffer, item.start, item.rows);
+                let alone = alone.map(|o| Answer { rows: o.rows, outputs: Arc::new(o), start: 0 });
+                (item.call.clone(), alone)
+            })),
+        }
+    }
+
+    /// Scores the next part of a request larger than a batch, and queues the rest behind the others.
+    fn run_part(&self, batch: &mut Vec<Item>) {
+        let Some(mut item) = batch.pop() else { return };
+        let rows = item.rows.min(self.max_batch_rows);
+        let outputs = match self.score(&item.buffer, item.start, rows) {
+            Ok(outputs) => outputs,
+            Err(error) => return deliver(std::iter::once((item.call, Err(error)))),
+        };
+        match &mut item.scored {
+            Some(scored) => scored.append(&outputs),
+            scored => *scored = Some(outputs),
+        }
+        item.start += rows;
+        item.rows -= rows;
+        if item.rows > 0 {
+            self.rows.fetch_add(item.rows, Ordering::Relaxed);
+            lock(&self.queue).items.push_back(item);
+            self.work.notify_one();
+        } else if let Some(outputs) = item.scored.take() {
+            let whole = Answer { rows: outputs.rows, outputs: Arc::new(outputs), start: 0 };
+            deliver(std::iter::once((item.call, Ok(whole))));
+        }
+    }
+
+    fn score(&self, buffer: &RowBuffer, start: usize, rows: usize) -> Result<Outputs> {
+        let began = Instant::now();
+        let outputs = self.model.engine.run(buffer, start..start + rows);
+        self.metrics.engine_seconds.time(began.elapsed());
+        self.metrics.batch_rows.rows(rows);
+        outputs
+    }
+}
+
+/// The error of rows whose deadline passed before the engine had them.
+pub fn deadline_exceeded() -> Error {
+    Error::new(Code::DeadlineExceeded, "the deadline passed before the rows were scored")
+        .hint("allow more time in Monorail-Timeout-S, or send less at once")
+}
+
+/// Gives every caller of a batch its own rows.
+fn answer(batch: &[Item], outputs: Result<Arc<Outputs>>) {
+    let mut start = 0;
+    deliver(batch.iter().map(|item| {
+        let mine = outputs.clone().map(|outputs| Answer { outputs, start, rows: item.rows });
+        start += item.rows;
+        (item.call.clone(), mine)
+    }));
+}
+
+/// Delivers answers, one call of each mailbox.
+fn deliver(answers: impl Iterator<Item = (Arc<Call>, Result<Answer>)>) {
+    type Post = (Arc<dyn Mailbox>, Vec<(u64, Result<Answer>)>);
+    let mut post: Vec<Post> = Vec::new();
+    for (call, answer) in answers {
+        match post.iter_mut().find(|(mailbox, _)| Arc::ptr_eq(mailbox, &call.mailbox)) {
+            Some((_, letters)) => letters.push((call.ticket, answer)),
+            None => post.push((call.mailbox.clone(), vec![(call.ticket, answer)])),
+        }
+    }
+    for (mailbox, letters) in post {
+        mailbox.deliver(letters);
+    }
+}

@@ -1,0 +1,39 @@
+//! The Python module `monorail._core`: a thin binding, documented in `python/monorail/_core.pyi`.
+//!
+//! Crossings are few and coarse. Whatever works releases the GIL first, and no thread of the core needs it.
+
+use pyo3::prelude::*;
+
+mod arrow;
+mod bundle;
+mod engine;
+mod errors;
+mod records;
+
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use bundle::Bundle;
+    #[pymodule_export]
+    use engine::Engine;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Every error code, as JSON.
+    #[pyfunction]
+    fn error_table() -> String {
+        monorail_core::error::table_json()
+    }
+
+    /// Checks a signature's JSON and returns it in its normal form.
+    #[pyfunction]
+    fn check_signature(py: Python<'_>, signature: &str) -> PyResult<String> {
+        let checked = monorail_core::signature::Signature::from_json(signature).map_err(|e| errors::raise(py, &e))?;
+        serde_json::to_string(&checked).map_err(|e| errors::internal(py, &e.to_string()))
+    }
+}
