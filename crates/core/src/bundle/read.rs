@@ -38,6 +38,14 @@ impl Bundle {
     pub fn open(folder: &Path) -> Result<Self> {
         let bytes = read_file(folder, FILE_NAME, LIMIT_MANIFEST_BYTES)?;
         let manifest_json = String::from_utf8(bytes).map_err(|_| damaged(FILE_NAME, "is not UTF-8"))?;
+        Self::from_manifest(folder, manifest_json)
+    }
+
+    /// Opens a bundle whose manifest is not in its folder yet.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn from_manifest(folder: &Path, manifest_json: String) -> Result<Self> {
         let manifest = Manifest::from_json(&manifest_json)?;
         let (mut graph, mut golden) = (None, None);
         for (name, entry) in &manifest.files {
@@ -149,7 +157,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

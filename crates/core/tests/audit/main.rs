@@ -46,7 +46,8 @@ fn external_data_is_refused_wherever_it_is() {
     let constant = node("Constant", "", &[], &["c"], &[attribute_tensor("value", &external)]);
     refused(&of(std::slice::from_ref(&constant)), words);
     refused(&of(std::slice::from_ref(&constant)), "node 0 \"the Constant\" (Constant) of graph \"main\"");
-    let inner = node("If", "", &["c"], &["y"], &[attribute_graph("then_branch", &graph(&[constant.clone()], &[]))]);
+    let inner =
+        node("If", "", &["c"], &["y"], &[attribute_graph("then_branch", &graph(std::slice::from_ref(&constant), &[]))]);
     refused(&of(&[inner]), words);
     refused(&of(&[]).bytes(25, function("F", &[constant]).0), words);
     let other = node("Foo", "ai.onnx.ml", &[], &[], &[message().bytes(1, "many").bytes(10, &external.0)]);

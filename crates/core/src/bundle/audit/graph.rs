@@ -131,8 +131,8 @@ impl<'a> Auditor<'a> {
                 10 => domain = known_domain(value.text()?)?,
                 11 => {
                     // A default of an attribute: data only.
-                    let (graphs, _) = check_attribute(value.bytes())?;
-                    if !graphs.is_empty() {
+                    let held = check_attribute(value.bytes())?;
+                    if !held.graphs.is_empty() {
                         return Err(fault("a local function has a graph as an attribute's default"));
                     }
                 }
@@ -245,12 +245,12 @@ impl<'a> Auditor<'a> {
         let mut inner = Cost::default();
         let mut has_graphs = false;
         for &(name, bytes) in &node.attributes {
-            let (graphs, tensors) = check_attribute(bytes)
+            let held = check_attribute(bytes)
                 .map_err(|f| Fault { what: format!("attribute \"{}\": {}", shorten(name), f.what), ..f })?;
-            for tensor in tensors {
+            for tensor in held.tensors {
                 check_tensor(tensor)?;
             }
-            for graph in graphs {
+            for graph in held.graphs {
                 has_graphs = true;
                 inner.add(self.graph(graph, Some(scope), depth + 1, calls)?);
             }
@@ -345,10 +345,17 @@ fn attribute_name(bytes: &[u8]) -> Checked<&str> {
     Ok("")
 }
 
-/// The graphs and tensors of an attribute, whose value must be of one type: readers of the same file
+/// The graphs and tensors of an attribute.
+#[derive(Default)]
+struct Held<'a> {
+    graphs: Vec<&'a [u8]>,
+    tensors: Vec<&'a [u8]>,
+}
+
+/// Reads an attribute, whose value must be of one type: readers of the same file
 /// choose among several by different rules.
-fn check_attribute(bytes: &[u8]) -> Checked<(Vec<&[u8]>, Vec<&[u8]>)> {
-    let (mut graphs, mut tensors) = (Vec::new(), Vec::new());
+fn check_attribute(bytes: &[u8]) -> Checked<Held<'_>> {
+    let mut held = Held::default();
     let mut holds = None;
     let mut fields = Fields::new(bytes, &ATTRIBUTE);
     while let Some((number, value)) = fields.next()? {
@@ -356,12 +363,12 @@ fn check_attribute(bytes: &[u8]) -> Checked<(Vec<&[u8]>, Vec<&[u8]>)> {
             return Err(fault("it holds values of two types"));
         }
         match number {
-            5 | 10 => tensors.push(value.bytes()),
-            6 | 11 => graphs.push(value.bytes()),
+            5 | 10 => held.tensors.push(value.bytes()),
+            6 | 11 => held.graphs.push(value.bytes()),
             _ => {}
         }
     }
-    Ok((graphs, tensors))
+    Ok(held)
 }
 
 /// The single int64 that a `Constant` node gives.

@@ -1,0 +1,71 @@
+//! The time of day in text: UTC, ISO 8601.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Now, as `YYYY-MM-DDTHH:MM:SSZ`.
+pub fn utc_now() -> String {
+    let mut text = String::with_capacity(20);
+    write_utc(&mut text, since_epoch(), false);
+    text
+}
+
+/// Appends now, as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+pub fn push_utc_now(text: &mut String) {
+    write_utc(text, since_epoch(), true);
+}
+
+fn since_epoch() -> Duration {
+    // A clock before 1970 is shown as 1970.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn write_utc(text: &mut String, since_epoch: Duration, with_millis: bool) {
+    let seconds = since_epoch.as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    if with_millis {
+        let _ = write!(text, ".{:03}", since_epoch.subsec_millis());
+    }
+    text.push('Z');
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Counted from 1 March of the year 0, so that a leap day is the last day of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_known_moments() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_795_359_600, "2026-11-22T15:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let mut text = String::new();
+            write_utc(&mut text, Duration::from_secs(seconds), false);
+            assert_eq!(text, expected);
+        }
+        let mut text = String::new();
+        write_utc(&mut text, Duration::from_millis(1_234), true);
+        assert_eq!(text, "1970-01-01T00:00:01.234Z");
+    }
+}
