@@ -291,7 +291,7 @@ class Reader:
                 codes = wanted.setdefault(feature.source.codes.name, (feature.source.codes, []))[1]
                 if feature.source.code not in codes:
                     codes.append(feature.source.code)
-        hot = {name: self._one_hot(tensor, codes) for name, (tensor, codes) in wanted.items()}
+        hot = self._one_hot(list(wanted.values())) if wanted else {}
         cells = []
         for feature in features:
             source = feature.source
@@ -300,15 +300,22 @@ class Reader:
             elif isinstance(source, Cell):
                 cells.append(source)
             elif isinstance(source, Indicator):
-                codes = wanted[source.codes.name][1]
-                cells.append(Cell(hot[source.codes.name], codes.index(source.code)))
+                cells.append(hot[source.codes.name, source.code])
             else:
                 raise Unreadable(f"text where numbers are needed (column `{feature.name}`)")
         return cells
 
-    def _one_hot(self, codes: Tensor, wanted: list[int]) -> Tensor:
-        values = self.graph.constant([wanted], np.dtype(np.float64))
-        return self.graph.cast(self.graph.node("Equal", [codes, values], np.bool_, len(wanted)), np.float64)
+    def _one_hot(self, wanted: list[tuple[Tensor, list[int]]]) -> dict[tuple[str, int], Cell]:
+        """All one-hot columns of all code columns in one tensor: four nodes however many there are."""
+        pairs = [(tensor.name, code) for tensor, codes in wanted for code in codes]
+        values = self.graph.constant([[code for _, code in pairs]], _FLOAT64)
+        codes = self.graph.concat([tensor for tensor, _ in wanted])
+        if len(wanted) > 1:
+            repeated = [number for number, (_, codes) in enumerate(wanted) for _ in codes]
+            codes = self.graph.gather(codes, repeated)
+        equal = self.graph.node("Equal", [codes, values], np.bool_, len(pairs))
+        tensor = self.graph.cast(equal, np.float64)
+        return {pair: Cell(tensor, index) for index, pair in enumerate(pairs)}
 
 
 def starting_matrix(columns: Sequence[Column]) -> Matrix:

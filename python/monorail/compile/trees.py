@@ -3,10 +3,11 @@
 A split on a feature that was made from a column by order-keeping steps (imputing, scaling, rounding to float32) is the
 same as a split of the raw column at the largest raw value that still goes left. That value is found by bisection over
 the float's bits through the very arithmetic the original uses, so the answer is the original's, bit for bit, and the
-graph needs none of those steps. A split on a one-hot column becomes a comparison of the code. Both tables of split
-values are also what the hard rows are made from.
+graph needs none of those steps. The moved values are also what the hard rows are made from.
 
-ONNX Runtime's post_transform is wrong in float64, so it is never used, and hitrates are left out on purpose.
+Every split is "less or equal": the runtime is half as fast again when it must look up each node's mode, which costs
+more than making the one-hot columns that the splits read. Its post_transform is wrong in float64, so it is never used,
+and hitrates are left out on purpose (the runtime wants float32 there).
 """
 
 from __future__ import annotations
@@ -17,12 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Cell, Feature, Indicator, Matrix, Origin, Raw, Text, Unreadable
+from .columns import Feature, Indicator, Matrix, Origin, Raw, Text, Unreadable
 from .graph import ML, Tensor
 from .registry import Context
-
-_LEQ, _NEQ = 0, 5
-_ALWAYS, _NEVER = np.inf, -np.inf
 
 
 @dataclass
@@ -56,7 +54,6 @@ class _Splits:
     """The splits of an ensemble after they were moved to the columns the node reads; one row a split."""
 
     position: np.ndarray
-    mode: np.ndarray
     value: np.ndarray
     nan_left: np.ndarray
 
@@ -88,18 +85,16 @@ def tree_sums(
         used = [0]
     readable = [_readable(matrix.features[number]) for number in used]
     dense = context.reader.dense(Matrix(tuple(entry for entry, _ in readable)), np.float64)
-    splits = _Splits(np.zeros(len(feature), np.int64), np.full(len(feature), _LEQ), threshold.copy(), nan_left.copy())
+    splits = _Splits(np.zeros(len(feature), np.int64), threshold.copy(), nan_left.copy())
     for number, (entry, moved), position in zip(used, readable, dense.positions, strict=True):
         rows = np.flatnonzero(feature == number)
         splits.position[rows] = position
         original = matrix.features[number]
         if not original.nullable:
             splits.nan_left[rows] = False
-        if isinstance(original.source, Indicator):
-            _move_indicator(splits, rows, original.source, step)
-        elif moved and original.origin is not None:
+        if moved and original.origin is not None:
             _move_origin(context, splits, rows, original.origin, step)
-        elif rounding is not None:
+        elif rounding is not None and not isinstance(original.source, Indicator):
             splits.value[rows] = largest_left(np.dtype(np.float64), step, splits.value[rows])
     return _node(context, dense.tensor, trees, splits, targets)
 
@@ -110,24 +105,12 @@ def _as_double(values: np.ndarray) -> np.ndarray:
 
 def _readable(feature: Feature) -> tuple[Feature, bool]:
     """The feature the node reads in place of this one, and whether its splits move to the raw column."""
-    source = feature.source
-    if isinstance(source, Indicator):
-        return Feature(Cell(source.codes, 0), np.dtype(np.float64), False), False
-    if isinstance(source, Text):
+    if isinstance(feature.source, Text):
         raise Unreadable(f"text where numbers are needed (column `{feature.name}`)")
     if feature.origin is None:
         return feature, False
     column = feature.origin.column
     return Feature(Raw(column, feature.origin.element), column.dtype, feature.nullable), True
-
-
-def _move_indicator(splits: _Splits, rows: np.ndarray, source: Indicator, step: Callable[..., np.ndarray]) -> None:
-    off, on = (float(value) for value in step(np.asarray([0.0, 1.0])))
-    threshold = splits.value[rows]
-    splits.mode[rows] = np.where((threshold >= off) & (threshold < on), _NEQ, _LEQ)
-    splits.value[rows] = np.where(
-        threshold < off, _NEVER, np.where(threshold >= on, _ALWAYS, np.float64(source.code))
-    )
 
 
 def _move_origin(
@@ -186,20 +169,19 @@ def _ordered(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
 
 def _node(context: Context, tensor: Tensor, trees: list[Tree], splits: _Splits, targets: int) -> Tensor:
     parts: dict[str, list[np.ndarray]] = {
-        key: [] for key in ("true", "true_leaf", "false", "false_leaf", "position", "mode", "value", "nan")
+        key: [] for key in ("true", "true_leaf", "false", "false_leaf", "position", "value", "nan")
     }
     roots, nodes, leaves, taken = [], 0, 0, 0
     for tree in trees:
         roots.append(nodes)
         count = len(tree.feature)
         if count == 0:
-            position, mode, value, nan = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1), np.zeros(1, bool)
+            position, value, nan = np.zeros(1, np.int64), np.zeros(1), np.zeros(1, bool)
             left = right = np.asarray([-1])
             order = np.asarray([0])
         else:
             rows = slice(taken, taken + count)
-            position, mode = splits.position[rows], splits.mode[rows]
-            value, nan = splits.value[rows], splits.nan_left[rows]
+            position, value, nan = splits.position[rows], splits.value[rows], splits.nan_left[rows]
             left, right = tree.left, tree.right
             order = np.arange(count)
             taken += count
@@ -207,7 +189,7 @@ def _node(context: Context, tensor: Tensor, trees: list[Tree], splits: _Splits, 
             leaf = children < 0
             parts[side].append(np.where(leaf, leaves - 1 - children, nodes + children)[order])
             parts[f"{side}_leaf"].append(leaf.astype(np.int64))
-        for key, array in (("position", position), ("mode", mode), ("value", value), ("nan", nan)):
+        for key, array in (("position", position), ("value", value), ("nan", nan)):
             parts[key].append(array)
         nodes += len(position)
         leaves += len(tree.value)
@@ -218,7 +200,7 @@ def _node(context: Context, tensor: Tensor, trees: list[Tree], splits: _Splits, 
         "n_targets": targets,
         "tree_roots": roots,
         "nodes_featureids": whole["position"].tolist(),
-        "nodes_modes": whole["mode"].astype(np.uint8),
+        "nodes_modes": np.zeros(nodes, np.uint8),
         "nodes_splits": whole["value"].astype(np.float64),
         "nodes_truenodeids": whole["true"].tolist(),
         "nodes_trueleafs": whole["true_leaf"].tolist(),

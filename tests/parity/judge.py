@@ -1,0 +1,70 @@
+"""Compiles a fitted model, proves it with the reference engine, and says how far the answers were apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from reference_engine import ReferenceEngine
+
+from monorail.adapters import Form, find_adapter
+from monorail.compile import Compiled, compile_model
+from monorail.compile.hard_rows import make_hard_rows
+from monorail.compile.proof import Original, Proof, prove
+from monorail.data import to_arrow
+from monorail.signature import infer
+
+CLOSE = 1e-9
+
+
+class Case:
+    """A fitted model with an example, compiled."""
+
+    def __init__(
+        self,
+        model: Any,
+        example: Any,
+        *,
+        outputs: Sequence[str] | None = None,
+        nullable: bool | Sequence[str] | None = None,
+    ) -> None:
+        self.model = model
+        self.table: pa.Table = to_arrow(example)
+        self.inputs = [column.to_json() for column in infer(self.table, nullable=nullable).inputs]
+        self.adapter = find_adapter(model)
+        description = self.adapter.describe(model)
+        self.form = Form.of(example, description.feature_names)
+        self.compiled: Compiled = compile_model(
+            model, self.inputs, outputs=outputs, null_text=self.form.null_text
+        )
+        names = tuple(entry["name"] for entry in self.compiled.outputs)
+        self.original = Original(model, self.adapter, self.form, names)
+
+    def engine(self, graph: bytes | None = None) -> ReferenceEngine:
+        return ReferenceEngine(self.compiled, self.inputs, graph)
+
+    def prove(self, held_out: Any = None, *, graph: bytes | None = None, least_rows: int = 600, **options: Any) -> Proof:
+        rows = self.table if held_out is None else to_arrow(held_out)
+        hard = make_hard_rows(self.inputs, self.table, self.compiled.splits, least_rows=least_rows)
+        return prove(self.original, self.engine(graph), rows, hard, **options)
+
+
+def assert_equal(
+    model: Any,
+    example: Any,
+    held_out: Any = None,
+    *,
+    close: float = CLOSE,
+    outputs: Sequence[str] | None = None,
+    nullable: bool | Sequence[str] | None = None,
+    most_refused: float = 0.9,
+) -> Case:
+    """Fails unless the compiled model answers as the original on held-out and hard rows."""
+    case = Case(model, example, outputs=outputs, nullable=nullable)
+    proof = case.prove(held_out, rtol=close, atol=close)
+    proof.check()
+    assert proof.label_mismatches == 0
+    refused = proof.refused_by_original / max(proof.rows + proof.hard_rows, 1)
+    assert refused <= most_refused, proof.refusals
+    return case
