@@ -347,6 +347,7 @@ def _compute() -> Any:
 def _null_count(values: pa.ChunkedArray) -> int:
     """Nulls, NaN among them."""
     import pyarrow as pa
+
     pc = _compute()
 
     count = values.null_count
@@ -362,6 +363,7 @@ def _null_count(values: pa.ChunkedArray) -> int:
 def _elements(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """All elements of a column of nested fixed-size lists."""
     import pyarrow as pa
+
     pc = _compute()
 
     if isinstance(values.type, pa.FixedShapeTensorType):
@@ -385,6 +387,7 @@ def _seen(column: Column, values: pa.ChunkedArray) -> dict[str, Any]:
 def _seen_strings(values: pa.ChunkedArray) -> dict[str, Any]:
     """How many different strings, and the most frequent ones with their counts."""
     import pyarrow as pa
+
     pc = _compute()
 
     if pa.types.is_dictionary(values.type):
@@ -404,6 +407,7 @@ def _seen_strings(values: pa.ChunkedArray) -> dict[str, Any]:
 def _seen_numbers(column: Column, values: pa.ChunkedArray) -> dict[str, Any]:
     """Range and quantiles; dates as days, timestamps as microseconds since 1970. Infinities are noted apart."""
     import pyarrow as pa
+
     pc = _compute()
 
     if column.type == "tensor":

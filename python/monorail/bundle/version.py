@@ -29,7 +29,7 @@ class Proof:
         rows: Rows of the example compared.
         hard_rows: Generated rows compared.
         label_mismatches: Rows with another label.
-        worst_difference: The largest absolute difference of any number.
+        worst_difference: The largest absolute difference of any number; None where one side alone was not finite.
         refused_by_original: Generated rows that the original itself refuses; not compared.
         generators: Hard rows by the generator that made them.
     """
@@ -41,14 +41,15 @@ class Proof:
     rows: int
     hard_rows: int
     label_mismatches: int
-    worst_difference: float
+    worst_difference: float | None
     refused_by_original: int
     generators: Mapping[str, int]
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Proof:
         """Read the manifest's ``proof``."""
-        return cls(**{field.name: form[field.name] for field in dataclasses.fields(cls)})
+        optional = {"refused_by_original": 0, "generators": {}}
+        return cls(**{field.name: form.get(field.name, optional.get(field.name)) for field in dataclasses.fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's ``proof``."""
@@ -56,9 +57,10 @@ class Proof:
 
     def __str__(self) -> str:
         outcome = "proven" if self.passed else "NOT PROVEN"
+        worst = "not finite" if self.worst_difference is None else f"{self.worst_difference:.2g}"
         return (
             f"{outcome}: {self.rows:,} rows and {self.hard_rows:,} hard rows, "
-            f"{self.label_mismatches:,} label mismatches, worst difference {self.worst_difference:.2g}"
+            f"{self.label_mismatches:,} label mismatches, worst difference {worst}"
         )
 
 

@@ -50,23 +50,19 @@ def manifest(
     *,
     frameworks: Mapping[str, str],
     environment: Mapping[str, Any],
-    proof: Mapping[str, Any],
-    golden: Mapping[str, Any] | None,
-    row_wise: bool,
     metrics: Mapping[str, Any],
     tags: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``bundle.json`` without what publishing fills in (``name``, ``version``, ``files``).
+    """``bundle.json`` before the proof, and without what publishing fills in (``name``, ``version``, ``files``).
+
+    The proof adds ``row_wise``, ``proof`` and ``golden``.
 
     Args:
         signature: Inputs and outputs.
         stage: The graph's inputs, outputs, opsets and runtime.
         frameworks: Versions of the frameworks the model comes from.
         environment: As :func:`~monorail.bundle.environment.environment` gives it.
-        proof: Its summary.
-        golden: As :func:`write_golden` gives it.
-        row_wise: Whether each row's answer depends on that row alone.
         metrics: The author's numbers.
         tags: The author's notes.
         data: As :func:`describe_data` gives it.
@@ -77,12 +73,11 @@ def manifest(
         "created": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "monorail": _core.__version__,
         "signature": signature.to_json(),
-        "row_wise": row_wise,
+        "row_wise": True,
         "stages": [{"engine": "native", "graph": GRAPH, **stage}],
         "frameworks": dict(frameworks),
         "environment": dict(environment),
-        "proof": dict(proof),
-        "golden": golden,
+        "golden": None,
         "metrics": dict(metrics),
         "tags": dict(tags),
         "data": dict(data),

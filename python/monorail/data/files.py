@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..errors import InputError, MonorailError
 from .incoming import to_arrow
 from .outgoing import to_numpy
+from .types import arrow_type
 
 if TYPE_CHECKING:
     from ..signature import Signature
@@ -102,12 +103,7 @@ def _read_csv(path: str, signature: Signature | None) -> pa.Table:
     """A CSV; empty cells are null, also of strings."""
     import pyarrow.csv as csv
 
-    types: dict[str, pa.DataType] = {}
-    for column in signature.inputs if signature else ():
-        if column.type == "timestamp":
-            types[column.name] = pa.timestamp("us", column.zone)
-        elif column.type != "tensor":
-            types[column.name] = pa.type_for_alias("string" if column.type == "dictionary" else column.type)
+    types = {c.name: arrow_type(c) for c in (signature.inputs if signature else ()) if c.type != "tensor"}
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
     return csv.read_csv(path, convert_options=options)
 

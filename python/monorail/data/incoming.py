@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError, MonorailError, SignatureError
+from .types import arrow_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,10 @@ def to_arrow(data: Any, signature: Signature | None = None) -> pa.Table:
     elif is_pandas(data):
         table = _from_columns(_pandas_columns(data), signature)
     elif hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        table = pa.table(data)
+        try:
+            table = pa.table(data)
+        except (pa.ArrowInvalid, TypeError) as error:  # one column, not a table
+            raise _unknown_kind(data) from error
     elif isinstance(data, Mapping):
         columns = {name: [value] for name, value in data.items()} if is_record(data, signature) else data
         table = _from_columns(columns, signature)
@@ -163,7 +167,10 @@ def _from_columns(columns: Mapping[str, Any], signature: Signature | None) -> pa
         try:
             arrays[name] = _array(values)
         except _MixedError as fault:
-            detail: dict[str, Any] = {"code": "unsupported_column" if signature is None else "wrong_type", "column": name}
+            detail: dict[str, Any] = {
+                "code": "unsupported_column" if signature is None else "wrong_type",
+                "column": name,
+            }
             if fault.row is not None:
                 detail["row"] = fault.row
             faults.append(detail | {"expected": fault.expected, "got": fault.got})
@@ -216,6 +223,9 @@ def _series(series: Any) -> pa.Array | pa.ChunkedArray:
             return pa.array(series.to_numpy())
         if series.dtype.kind == "O":
             return _object_series(series)
+    if (zone := getattr(series.dtype, "tz", None)) is not None and not hasattr(series.dtype, "pyarrow_dtype"):
+        kind = pa.timestamp(series.dtype.unit, pa.lib.tzinfo_to_string(zone))
+        return pa.array(series.dt.tz_convert(None).to_numpy()).cast(kind)
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
@@ -267,13 +277,9 @@ def _typed_nulls(table: pa.Table, signature: Signature) -> pa.Table:
     """Give columns that hold only nulls the type their signature says, so that they count as nulls of it."""
     for i, field in enumerate(table.schema):
         column = signature.column(field.name) if pa.types.is_null(field.type) else None
-        if column is None or column.type == "tensor":
+        if column is None:
             continue
-        if column.type == "timestamp":
-            kind = pa.timestamp("us", column.zone)
-        else:
-            kind = pa.type_for_alias("string" if column.type == "dictionary" else column.type)
-        table = table.set_column(i, field.name, pa.nulls(len(table), kind))
+        table = table.set_column(i, field.name, pa.nulls(len(table), arrow_type(column)))
     return table
 
 
