@@ -223,13 +223,20 @@ def _series(series: Any) -> pa.Array | pa.ChunkedArray:
             return pa.array(series.to_numpy())
         if series.dtype.kind == "O":
             return _object_series(series)
-    if (zone := getattr(series.dtype, "tz", None)) is not None and not hasattr(series.dtype, "pyarrow_dtype"):
-        kind = pa.timestamp(series.dtype.unit, pa.lib.tzinfo_to_string(zone))
-        return pa.array(series.dt.tz_convert(None).to_numpy()).cast(kind)
+    if getattr(series.dtype, "tz", None) is not None and not hasattr(series.dtype, "pyarrow_dtype"):
+        return _zoned_series(series)
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
         raise _MixedError("a type that Arrow has", str(series.dtype)) from error
+
+
+def _zoned_series(series: Any) -> pa.Array:
+    """A pandas series of times with a zone; pyarrow's own way through ``.values`` is deprecated by pandas."""
+    import pyarrow.lib
+
+    kind = pa.timestamp(series.dtype.unit, pyarrow.lib.tzinfo_to_string(series.dtype.tz))
+    return pa.array(series.dt.tz_convert(None).to_numpy()).cast(kind)
 
 
 def _object_series(series: Any) -> pa.Array | pa.ChunkedArray:
