@@ -290,8 +290,8 @@ class _Run:
             ComparedRow(
                 str(whole.sources[row]),
                 whole.table.slice(row, 1).to_pylist()[0],
-                {name: values[row].tolist() for name, values in whole.expected.items()},
-                {name: values[row].tolist() for name, values in whole.got.items()},
+                {name: _python(values[row]) for name, values in whole.expected.items()},
+                {name: _python(values[row]) for name, values in whole.got.items()},
                 float(whole.difference[row]),
                 bool(whole.changed[row]),
                 not whole.changed[row] and not whole.excess[row] > 0,
@@ -379,6 +379,11 @@ def _one_layout(table: pa.Table) -> pa.Table:
             column = column.cast(pa.string())
         columns.append(column)
     return pa.table(columns, names=table.column_names)
+
+
+def _python(value: Any) -> Any:
+    """A numpy value or row as Python's own."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _labels(values: Any) -> np.ndarray:
