@@ -58,8 +58,9 @@ def bench(
         content_type: Of the bodies.
 
     Returns:
-        JSON: ``{"requests", "errors", "seconds", "requests_per_s", "rows_per_s", "p50_ms", "p90_ms", "p99_ms",
-        "p999_ms", "max_ms", "mean_batch_rows"}``; ``mean_batch_rows`` is null where ``/metrics`` does not tell.
+        JSON: ``{"requests", "errors", "errors_by_status", "seconds", "requests_per_s", "rows_per_s", "p50_ms", "p90_ms",
+        "p99_ms", "p999_ms", "max_ms", "mean_batch_rows", "received_bytes"}``; ``rows_per_s`` and ``mean_batch_rows`` are
+        null where ``/metrics`` does not tell, times where no request was answered.
 
     Raises:
         UnreachableError: ``unreachable``.

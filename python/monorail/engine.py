@@ -132,8 +132,8 @@ class Model:
 
         if isinstance(data, Mapping) and not all(isinstance(value, np.ndarray) for value in data.values()):
             if is_record(data, self.signature):
-                return pa.table(self._core.predict_rows([data]))
-            return pa.table(self._core.predict_columns(data))
+                return pa.table(self._core.predict_rows([dict(data)]))
+            return pa.table(self._core.predict_columns(dict(data)))
         if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-            return pa.table(self._core.predict_rows(data))
+            return pa.table(self._core.predict_rows([row if isinstance(row, dict) else dict(row) for row in data]))
         return pa.table(self._core.predict(to_arrow(data, self.signature), max_batch_rows=max_batch_rows))

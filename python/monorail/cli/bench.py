@@ -83,4 +83,6 @@ def _shown(value: Any) -> str:
     """A number for people."""
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {count:,}" for name, count in value.items()) or "-"
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
