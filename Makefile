@@ -59,8 +59,9 @@ format:  ## rewrite sources in the one style
 bench: setup  ## run the benchmarks, each against a rival in the same run
 	@$(PY) -m benchmarks
 
-generate: setup  ## rewrite what is generated from Rust (settings.py)
+generate: setup  ## rewrite what is generated from Rust (settings.py, docs/reference/errors.md and settings.md)
 	@$(PY) docs/generate.py
+	@MONORAIL_WRITE_REFERENCE=1 cargo test --release --locked --quiet -p monorail-core --test reference
 
 lock: $(UV)  ## resolve the locks anew
 	@$(UV) pip compile $(LOCK) --upgrade pyproject.toml --all-extras locks/dev.in -o locks/dev.txt

@@ -69,7 +69,7 @@ codes! {
     DeadlineExceeded, "deadline_exceeded", 504, "DeadlineError", 1, "The request's deadline passed before its rows were scored.";
     EngineFailed, "engine_failed", 500, "EngineError", 2, "The engine failed on these rows.";
     Internal, "internal", 500, "InternalError", 2, "A fault of Monorail itself.";
-    BundleDamaged, "bundle_damaged", 500, "BundleError", 1, "A file of the bundle is missing, truncated or altered.";
+    BundleDamaged, "bundle_damaged", 500, "BundleError", 1, "A file of the bundle is missing, truncated or altered, or contradicts another.";
     BundleUnsupported, "bundle_unsupported", 500, "BundleError", 1, "The bundle's format is not one this version reads.";
     GraphRefused, "graph_refused", 500, "BundleError", 1, "The graph holds something a graph may not hold.";
     GoldenMismatch, "golden_mismatch", 500, "BundleError", 1, "The golden rows do not give the answers the bundle keeps.";
