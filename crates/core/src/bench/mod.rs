@@ -223,9 +223,8 @@ fn refusal(head: Head, body: &[u8]) -> Error {
 /// One connection's work until the end.
 async fn connection_loop(shared: Arc<Shared>, first: usize) {
     let (start, end) = shared.window;
-    let mut requests = shared.requests.iter().cycle().skip(first);
     let mut connection = None;
-    while let Some(request) = requests.next() {
+    for request in shared.requests.iter().cycle().skip(first) {
         let sent = Instant::now();
         if sent >= end {
             return;
