@@ -34,7 +34,7 @@ fn write_utc(text: &mut String, since_epoch: Duration, with_millis: bool) {
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     // Counted from 1 March of the year 0, so that a leap day is the last day of its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,10 +1,16 @@
 //! The Monorail data plane: everything between a request's bytes and its answer's, without Python.
 
+pub mod batcher;
+pub mod bench;
 pub mod bundle;
+pub mod catalog;
 mod clock;
 pub mod engine;
 pub mod error;
+pub mod http;
+pub mod lifecycle;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod registry;
 pub mod settings;

@@ -9,6 +9,8 @@ mod bundle;
 mod engine;
 mod errors;
 mod records;
+mod registry;
+mod server;
 
 #[pymodule]
 mod _core {
@@ -18,6 +20,10 @@ mod _core {
     use bundle::Bundle;
     #[pymodule_export]
     use engine::Engine;
+    #[pymodule_export]
+    use registry::{Draft, Registry};
+    #[pymodule_export]
+    use server::{Server, bench};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -28,6 +34,12 @@ mod _core {
     #[pyfunction]
     fn error_table() -> String {
         monorail_core::error::table_json()
+    }
+
+    /// Every setting, as JSON.
+    #[pyfunction]
+    fn settings_table() -> String {
+        monorail_core::settings::table_json()
     }
 
     /// Checks a signature's JSON and returns it in its normal form.

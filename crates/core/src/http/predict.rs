@@ -1,0 +1,216 @@
+//! `POST /models/{name}/predict`: from the body's bytes to the answer's.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use crate::batcher::{Answer, deadline_exceeded};
+use crate::catalog::Served;
+use crate::error::{Code, Error, Result};
+use crate::values::json_in::{Form, JsonReader};
+use crate::values::{RowBuffer, arrow_in, arrow_out};
+
+use super::connection::{Connection, Request};
+use super::event_loop::Waiting;
+use super::head::{Accept, Content, Head};
+use super::respond::{self, Frame, JSON};
+use super::routes;
+
+/// Bodies over this many bytes are read, and answers over [`WIDE_ROWS`] written, beside the event loop, so that
+/// other connections do not wait for them.
+const WIDE_BYTES: usize = 256 * 1024;
+const WIDE_ROWS: usize = 8_192;
+/// The status counted for a client that went away: the one nginx gives it.
+const GONE: u16 = 499;
+
+/// Answers a prediction into the connection's output; false if the client went away meanwhile.
+pub async fn answer(
+    connection: &mut Connection,
+    request: &Request,
+    found: Result<Arc<Served>>,
+    close: bool,
+) -> io::Result<bool> {
+    let began = Instant::now();
+    let shared = connection.event_loop.shared.clone();
+    let served = match found {
+        Ok(served) => served,
+        Err(error) => {
+            let status = refuse(connection, close, &error);
+            shared.metrics.unknown_model.count(status);
+            routes::log_access(connection, request, status, 0, began);
+            return Ok(true);
+        }
+    };
+    let metrics = served.batcher.metrics.clone();
+    let (status, rows) = match predict(connection, request, &served, began).await {
+        Ok(Some(reply)) => {
+            let event_loop = connection.event_loop.clone();
+            let frame = Frame { close, head_only: false, request_id: &connection.request_id, date: &event_loop.date() };
+            respond::answer(&mut connection.output, &frame, 200, reply.media_type, "", &reply.body);
+            (200, reply.rows)
+        }
+        Ok(None) => {
+            metrics.requests.count(GONE);
+            return Ok(false);
+        }
+        Err(error) => (refuse(connection, close, &error), 0),
+    };
+    metrics.requests.count(status);
+    metrics.request_seconds.time(began.elapsed());
+    routes::log_access(connection, request, status, rows, began);
+    Ok(true)
+}
+
+fn refuse(connection: &mut Connection, close: bool, error: &Error) -> u16 {
+    let event_loop = connection.event_loop.clone();
+    let frame = Frame { close, head_only: false, request_id: &connection.request_id, date: &event_loop.date() };
+    respond::error(&mut connection.output, &frame, error)
+}
+
+struct Reply {
+    media_type: &'static str,
+    body: Vec<u8>,
+    rows: usize,
+}
+
+/// How the body is read, and the answer written.
+#[derive(Clone, Copy, PartialEq)]
+enum Media {
+    Json,
+    Arrow,
+}
+
+/// The whole way of a prediction; `None` if the client went away meanwhile.
+async fn predict(
+    connection: &mut Connection,
+    request: &Request,
+    served: &Arc<Served>,
+    began: Instant,
+) -> Result<Option<Reply>> {
+    let (input, output) = media(&request.head)?;
+    let deadline = request.head.timeout.map(|timeout| began + timeout);
+    let (waiting, form) = read(connection, request, served, input, deadline).await?;
+    let answer = match waiting {
+        None => None,
+        Some(waiting) => match wait(connection, waiting, deadline).await {
+            None => return Ok(None),
+            Some(answer) => Some(answer?),
+        },
+    };
+    write(served, answer, output, form).await.map(Some)
+}
+
+fn media(head: &Head) -> Result<(Media, Media)> {
+    let unsupported =
+        |what: &'static str, hint: &'static str| Err(Error::new(Code::UnsupportedMediaType, what).hint(hint));
+    let input = match head.content {
+        Content::Json => Media::Json,
+        Content::Arrow => Media::Arrow,
+        Content::Form => {
+            return unsupported("the body is said to be a form", "with curl: -H 'Content-Type: application/json'");
+        }
+        Content::Encoded => return unsupported("the body is compressed", "send it without Content-Encoding"),
+        Content::Other => {
+            let hint = "use application/json or application/vnd.apache.arrow.stream";
+            return unsupported("the body's content type is not one we read", hint);
+        }
+    };
+    let output = match head.accept {
+        Accept::Any => input,
+        Accept::Json => Media::Json,
+        Accept::Arrow => Media::Arrow,
+        Accept::Neither => {
+            return Err(Error::new(Code::NotAcceptable, "no answer can be given in a form that Accept allows")
+                .hint("accept application/json or application/vnd.apache.arrow.stream"));
+        }
+    };
+    Ok((input, output))
+}
+
+/// Reads the body's rows into the queue.
+async fn read(
+    connection: &Connection,
+    request: &Request,
+    served: &Arc<Served>,
+    input: Media,
+    deadline: Option<Instant>,
+) -> Result<(Option<Waiting>, Form)> {
+    let event_loop = &connection.event_loop;
+    let limit_rows = served.limit_rows;
+    let body = connection.body(request);
+    let parse = move |served: &Served, body: &[u8], reader: &mut JsonReader, buffer: &mut RowBuffer| {
+        let plan = &served.batcher.model.plan;
+        match input {
+            Media::Json => reader.read(body, plan, buffer, limit_rows),
+            Media::Arrow => arrow_in::read_stream(body, plan, buffer, limit_rows).map(|rows| (rows, Form::Rows)),
+        }
+    };
+    if body.len() <= WIDE_BYTES {
+        return event_loop.stage(served, deadline, |reader, buffer| parse(served, body, reader, buffer));
+    }
+    served.batcher.admit(0, 1)?;
+    let (owner, body) = (served.clone(), body.to_vec());
+    let (buffer, form) = beside(move || {
+        let mut buffer = owner.batcher.model.plan.buffer();
+        parse(&owner, &body, &mut JsonReader::default(), &mut buffer).map(|(_, form)| (buffer, form))
+    })
+    .await?;
+    Ok((event_loop.submit(served, deadline, buffer)?, form))
+}
+
+/// Runs work on a thread of its own.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Code::Internal, "reading or writing a large body panicked")))
+}
+
+/// Waits for the answer; `None` if the client went away.
+async fn wait(connection: &mut Connection, mut waiting: Waiting, deadline: Option<Instant>) -> Option<Result<Answer>> {
+    let answered = poll_fn(|context| {
+        if let Poll::Ready(answer) = waiting.poll_answer(context) {
+            return Poll::Ready(Some(answer));
+        }
+        if connection.poll_gone(context) { Poll::Ready(None) } else { Poll::Pending }
+    });
+    match deadline {
+        None => answered.await,
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), answered).await {
+            Ok(answer) => answer,
+            Err(_) => Some(Err(deadline_exceeded())),
+        },
+    }
+}
+
+async fn write(served: &Arc<Served>, answer: Option<Answer>, output: Media, form: Form) -> Result<Reply> {
+    let answer = match answer {
+        Some(answer) => answer,
+        None => {
+            let buffer = served.batcher.model.plan.buffer();
+            Answer { outputs: Arc::new(served.batcher.model.engine.run(&buffer, 0..0)?), start: 0, rows: 0 }
+        }
+    };
+    if answer.rows <= WIDE_ROWS {
+        return encode(served, &answer, output, form);
+    }
+    let served = served.clone();
+    beside(move || encode(&served, &answer, output, form)).await
+}
+
+fn encode(served: &Served, answer: &Answer, output: Media, form: Form) -> Result<Reply> {
+    let model = &served.batcher.model;
+    match output {
+        Media::Json => {
+            let mut body = Vec::with_capacity(128 + answer.rows * 64);
+            model.json.write(&mut body, &answer.outputs, answer.start, answer.rows, form);
+            Ok(Reply { media_type: JSON, body, rows: answer.rows })
+        }
+        Media::Arrow => {
+            let outputs = answer.outputs.slice(answer.start..answer.start + answer.rows);
+            let body = arrow_out::stream(&model.schema, outputs)?;
+            Ok(Reply { media_type: arrow_out::MEDIA_TYPE, body, rows: answer.rows })
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Writing answers: one status line, few headers, a body of known length.
+
+use std::fmt::Write as _;
+
+use crate::error::{Code, Error};
+use crate::values::json_out;
+
+/// The media type of JSON answers.
+pub const JSON: &str = "application/json";
+
+/// What every answer carries besides its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Whether the connection closes after it.
+    pub close: bool,
+    /// Whether only the head is sent: the answer to HEAD.
+    pub head_only: bool,
+    pub request_id: &'a str,
+    /// The `Date` header's value.
+    pub date: &'a str,
+}
+
+/// Appends a whole answer.
+pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, extra: &str, body: &[u8]) {
+    out.reserve(256 + body.len());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\ncontent-type: ");
+    out.extend_from_slice(media_type.as_bytes());
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    out.extend_from_slice(b"\r\nx-request-id: ");
+    out.extend_from_slice(frame.request_id.as_bytes());
+    out.extend_from_slice(b"\r\ndate: ");
+    out.extend_from_slice(frame.date.as_bytes());
+    out.extend_from_slice(extra.as_bytes());
+    out.extend_from_slice(if frame.close { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+    if !frame.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends an error's answer, and gives its status.
+pub fn error(out: &mut Vec<u8>, frame: &Frame, error: &Error) -> u16 {
+    let status = error.code().status();
+    let extra = match error.code() {
+        Code::Overloaded | Code::NotReady | Code::Draining => "\r\nretry-after: 1",
+        _ => "",
+    };
+    refusal(out, frame, error, extra);
+    status
+}
+
+/// Appends an error's answer with headers of its own.
+pub fn refusal(out: &mut Vec<u8>, frame: &Frame, error: &Error, extra: &str) {
+    answer(out, frame, error.code().status(), JSON, extra, &error_body(error, frame.request_id));
+}
+
+/// The JSON of an error.
+fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
+    let parts = error.parts();
+    let mut body = Vec::with_capacity(256);
+    body.extend_from_slice(b"{\"error\":{\"code\":\"");
+    body.extend_from_slice(parts.code.as_str().as_bytes());
+    body.extend_from_slice(b"\",\"message\":");
+    json_out::text(&mut body, &parts.message);
+    body.extend_from_slice(b",\"hint\":");
+    match &parts.hint {
+        Some(hint) => json_out::text(&mut body, hint),
+        None => body.extend_from_slice(b"null"),
+    }
+    body.extend_from_slice(b",\"request_id\":");
+    json_out::text(&mut body, request_id);
+    body.extend_from_slice(b",\"details\":");
+    // Details are plain data, which always has a JSON form.
+    body.extend_from_slice(&serde_json::to_vec(&parts.details).unwrap_or_else(|_| b"[]".to_vec()));
+    body.extend_from_slice(b"}}");
+    body
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "200 OK",
+        400 => "400 Bad Request",
+        404 => "404 Not Found",
+        405 => "405 Method Not Allowed",
+        406 => "406 Not Acceptable",
+        408 => "408 Request Timeout",
+        409 => "409 Conflict",
+        413 => "413 Content Too Large",
+        415 => "415 Unsupported Media Type",
+        422 => "422 Unprocessable Content",
+        431 => "431 Request Header Fields Too Large",
+        503 => "503 Service Unavailable",
+        504 => "504 Gateway Timeout",
+        _ => "500 Internal Server Error",
+    }
+}
+
+/// A time as the `Date` header has it (RFC 9110, 5.6.7), from seconds since 1970.
+pub fn http_date(seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let days = seconds / 86_400;
+    let (year, month, day) = crate::clock::civil(days);
+    let pick = |names: &[&'static str], at: u64| names.get(usize::try_from(at).unwrap_or(0)).copied().unwrap_or("");
+    let mut text = String::with_capacity(29);
+    let (second, minute, hour) = (seconds % 60, seconds / 60 % 60, seconds / 3_600 % 24);
+    let _ = write!(
+        text,
+        "{}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} GMT",
+        pick(&DAYS, days % 7),
+        pick(&MONTHS, month.saturating_sub(1)),
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_as_http_has_them() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+    }
+
+    #[test]
+    fn an_error_is_json_with_its_id() {
+        let mut out = Vec::new();
+        let frame = Frame { close: true, head_only: false, request_id: "r1", date: "d" };
+        let fault = Error::new(Code::Overloaded, "full").hint("wait");
+        assert_eq!(error(&mut out, &frame, &fault), 503);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 503 ") && text.contains("retry-after: 1") && text.contains("connection: close")
+        );
+        let body: serde_json::Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(
+            body["error"],
+            serde_json::json!({"code": "overloaded", "message": "full", "hint": "wait", "request_id": "r1", "details": []})
+        );
+    }
+}

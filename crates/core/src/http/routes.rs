@@ -1,0 +1,222 @@
+//! What each path means, and the answers that need no engine.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::catalog::{Catalog, Served};
+use crate::error::{Code, Error, Result};
+use crate::log::Access;
+
+use super::connection::{Connection, Request};
+use super::head::Method;
+use super::predict;
+use super::respond::{self, Frame, JSON};
+
+/// A path of this server.
+#[derive(Debug, PartialEq)]
+enum Route<'a> {
+    Live,
+    Ready,
+    Metrics,
+    Models,
+    Model(Cow<'a, str>),
+    Predict(Cow<'a, str>),
+    Unknown,
+}
+
+fn route(path: &str) -> Route<'_> {
+    if let Some(rest) = path.strip_prefix("/models/") {
+        return match rest.split_once('/') {
+            Some((reference, "predict")) => decoded(reference).map_or(Route::Unknown, Route::Predict),
+            None if !rest.is_empty() => decoded(rest).map_or(Route::Unknown, Route::Model),
+            _ => Route::Unknown,
+        };
+    }
+    match path {
+        "/health/live" | "/v2/health/live" => Route::Live,
+        "/health/ready" | "/v2/health/ready" => Route::Ready,
+        "/metrics" => Route::Metrics,
+        "/models" => Route::Models,
+        _ => Route::Unknown,
+    }
+}
+
+/// A path segment with its percent-escapes undone; `None` where they are no UTF-8.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(segment.len()), segment.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(if byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            rest = after;
+            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+/// Answers a request into the connection's output; false if the client went away meanwhile.
+pub async fn answer(connection: &mut Connection, request: &Request, close: bool) -> io::Result<bool> {
+    let began = Instant::now();
+    let head = &request.head;
+    let found = match route(connection.path(head)) {
+        Route::Predict(reference) => {
+            if head.method == Method::Post {
+                let shared = connection.event_loop.shared.clone();
+                let found = shared.catalog().and_then(|catalog| catalog.find(&reference).cloned());
+                return predict::answer(connection, request, found, close).await;
+            }
+            Err((method_not_allowed("POST"), "\r\nallow: POST"))
+        }
+        Route::Unknown => Err((unknown_route(), "")),
+        _ if !matches!(head.method, Method::Get | Method::Head) => {
+            Err((method_not_allowed("GET"), "\r\nallow: GET, HEAD"))
+        }
+        other => plain(connection, &other).map_err(|error| {
+            let retry = matches!(error.code(), Code::NotReady | Code::Draining);
+            (error, if retry { "\r\nretry-after: 1" } else { "" })
+        }),
+    };
+    let event_loop = connection.event_loop.clone();
+    let frame = Frame {
+        close,
+        head_only: head.method == Method::Head,
+        request_id: &connection.request_id,
+        date: &event_loop.date(),
+    };
+    let status = match &found {
+        Ok((media_type, body)) => {
+            respond::answer(&mut connection.output, &frame, 200, media_type, "", body);
+            200
+        }
+        Err((error, extra)) => {
+            respond::refusal(&mut connection.output, &frame, error, extra);
+            error.code().status()
+        }
+    };
+    log_access(connection, request, status, 0, began);
+    Ok(true)
+}
+
+/// Writes the access log's line, if there is an access log.
+pub fn log_access(connection: &Connection, request: &Request, status: u16, rows: usize, began: Instant) {
+    let shared = &connection.event_loop.shared;
+    if shared.settings.access_log {
+        let method = match request.head.method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Other => "-",
+        };
+        shared.log.access(&Access {
+            method,
+            path: connection.path(&request.head),
+            status,
+            rows: rows as u64,
+            body_bytes: connection.body(request).len() as u64,
+            elapsed: began.elapsed(),
+            request_id: &connection.request_id,
+        });
+    }
+}
+
+type Body = (&'static str, Vec<u8>);
+
+/// The answers that only read.
+fn plain(connection: &Connection, route: &Route) -> Result<Body> {
+    let shared = &connection.event_loop.shared;
+    let json = |value: Value| Ok((JSON, value.to_string().into_bytes()));
+    match route {
+        Route::Live => json(json!({"live": true})),
+        Route::Ready => shared.ready().and_then(|()| json(json!({"ready": true}))),
+        Route::Metrics => Ok(("text/plain; version=0.0.4; charset=utf-8", shared.render_metrics().into_bytes())),
+        Route::Models => json(list(shared.catalog()?)),
+        Route::Model(reference) => {
+            let catalog = shared.catalog()?;
+            json(describe(catalog, catalog.find(reference)?))
+        }
+        Route::Predict(_) | Route::Unknown => Err(unknown_route()),
+    }
+}
+
+fn list(catalog: &Catalog) -> Value {
+    let models: Vec<Value> = catalog
+        .names()
+        .map(|(name, versions)| json!({"name": name, "versions": numbers(&versions), "aliases": aliases(&versions), "engine": engine(versions.last().copied())}))
+        .collect();
+    json!({ "models": models })
+}
+
+/// One model: its signature, but none of what training saw.
+fn describe(catalog: &Catalog, served: &Served) -> Value {
+    let manifest = &served.batcher.model.manifest;
+    let versions = catalog.versions(&served.name);
+    let proof = &manifest.proof;
+    json!({
+        "name": served.name,
+        "version": served.version,
+        "versions": numbers(&versions),
+        "aliases": aliases(&versions),
+        "engine": manifest.stages.first().map(|stage| stage.engine.as_str()),
+        "row_wise": manifest.row_wise,
+        "created": manifest.created,
+        "signature": manifest.signature.public(),
+        "proof": {
+            "passed": proof.passed,
+            "unproven": proof.unproven,
+            "rows": proof.rows,
+            "hard_rows": proof.hard_rows,
+            "label_mismatches": proof.label_mismatches,
+            "worst_difference": proof.worst_difference,
+        },
+        "metrics": manifest.metrics,
+        "tags": manifest.tags,
+    })
+}
+
+fn numbers(versions: &[&std::sync::Arc<Served>]) -> Vec<u64> {
+    versions.iter().map(|s| s.version).collect()
+}
+
+fn aliases(versions: &[&std::sync::Arc<Served>]) -> Value {
+    versions.iter().flat_map(|s| s.aliases.iter().map(|a| (a.clone(), Value::from(s.version)))).collect()
+}
+
+fn engine(served: Option<&std::sync::Arc<Served>>) -> Option<&'static str> {
+    served.and_then(|s| s.batcher.model.manifest.stages.first()).map(|stage| stage.engine.as_str())
+}
+
+fn unknown_route() -> Error {
+    Error::new(Code::UnknownRoute, "there is no such path")
+        .hint("predictions are at POST /models/{name}/predict; also GET /models, /health/ready, /metrics")
+}
+
+fn method_not_allowed(allowed: &str) -> Error {
+    Error::new(Code::MethodNotAllowed, "the path does not take this method").hint(format!("use {allowed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_apart() {
+        assert_eq!(route("/models/flights/predict"), Route::Predict("flights".into()));
+        assert_eq!(route("/models/flights%40champion/predict"), Route::Predict("flights@champion".into()));
+        assert_eq!(route("/models/flights@3"), Route::Model("flights@3".into()));
+        assert_eq!(route("/v2/health/live"), Route::Live);
+        for unknown in
+            ["/models/", "/models/a/b", "/models/a/predict/", "/", "//models", "/models/%ff/predict", "/models/%4"]
+        {
+            assert_eq!(route(unknown), Route::Unknown, "{unknown}");
+        }
+    }
+}
