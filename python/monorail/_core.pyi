@@ -134,7 +134,7 @@ class Draft:
         """
 
     def discard(self) -> None:
-        """Give up: remove the folder. The number is not used again."""
+        """Give up: remove the folder. A number that was never published may be given out again."""
 
 @final
 class Bundle:
