@@ -35,16 +35,16 @@ class Case:
         self.adapter = find_adapter(model)
         description = self.adapter.describe(model)
         self.form = Form.of(example, description.feature_names)
-        self.compiled: Compiled = compile_model(
-            model, self.inputs, outputs=outputs, null_text=self.form.null_text
-        )
+        self.compiled: Compiled = compile_model(model, self.inputs, outputs=outputs, null_text=self.form.null_text)
         names = tuple(entry["name"] for entry in self.compiled.outputs)
         self.original = Original(model, self.adapter, self.form, names)
 
     def engine(self, graph: bytes | None = None) -> ReferenceEngine:
         return ReferenceEngine(self.compiled, self.inputs, graph)
 
-    def prove(self, held_out: Any = None, *, graph: bytes | None = None, least_rows: int = 600, **options: Any) -> Proof:
+    def prove(
+        self, held_out: Any = None, *, graph: bytes | None = None, least_rows: int = 600, **options: Any
+    ) -> Proof:
         rows = self.table if held_out is None else to_arrow(held_out)
         hard = make_hard_rows(self.inputs, self.table, self.compiled.splits, least_rows=least_rows)
         return prove(self.original, self.engine(graph), rows, hard, **options)

@@ -25,7 +25,14 @@ CLASSES = {
 }
 LINEAR_CLASSIFIERS = {
     "logistic": linear_model.LogisticRegression(max_iter=300),
-    "logistic cv": linear_model.LogisticRegressionCV(Cs=2, cv=2, max_iter=300, scoring="accuracy", l1_ratios=(0,), use_legacy_attributes=False),
+    "logistic cv": linear_model.LogisticRegressionCV(
+        Cs=2,
+        cv=2,
+        max_iter=300,
+        scoring="accuracy",
+        l1_ratios=(0,),  # pyright: ignore[reportArgumentType]
+        use_legacy_attributes=False,  # pyright: ignore[reportArgumentType]
+    ),
     "ridge": linear_model.RidgeClassifier(),
     "ridge cv": linear_model.RidgeClassifierCV(),
     "sgd hinge": linear_model.SGDClassifier(random_state=0),
@@ -130,9 +137,7 @@ def test_several_targets(name: str) -> None:
     assert case.compiled.outputs[0]["size"] == 3
 
 
-@pytest.mark.parametrize(
-    "name", ["tree", "forest", "extra tree", "histogram boosting"]
-)
+@pytest.mark.parametrize("name", ["tree", "forest", "extra tree", "histogram boosting"])
 def test_trees_with_missing_values(name: str) -> None:
     X = with_holes(matrix(400))
     assert_equal(TREE_CLASSIFIERS[name].fit(X, classes(X, CLASSES["three"])), X, with_holes(matrix(seed=4)))
@@ -168,7 +173,9 @@ def test_named_columns_of_several_types() -> None:
 
 def test_packed_input_of_a_plain_table_is_one_matrix() -> None:
     X = pd.DataFrame(matrix(300, 30), columns=[f"c{i}" for i in range(30)])
-    model = make_pipeline(StandardScaler(), linear_model.LogisticRegression()).fit(X, classes(X.to_numpy(), CLASSES["two"]))
+    model = make_pipeline(StandardScaler(), linear_model.LogisticRegression()).fit(
+        X, classes(X.to_numpy(), CLASSES["two"])
+    )
     case = assert_equal(model, X)
     assert case.compiled.stage["inputs"] == [{"name": "float64", "type": "float64", "columns": list(X.columns)}]
     assert len(case.compiled.graph.graph.node) <= 8

@@ -78,7 +78,7 @@ SCALERS = {
     "normal max": Normalizer("max"),
     "binary": Binarizer(threshold=2.5),
     "polynomial": PolynomialFeatures(3),
-    "interactions": PolynomialFeatures((2, 3), interaction_only=True, include_bias=False),
+    "interactions": PolynomialFeatures((2, 3), interaction_only=True, include_bias=False),  # pyright: ignore[reportArgumentType]
     "identity": FunctionTransformer(),
 }
 
@@ -112,7 +112,9 @@ def test_scaler_before_tree_is_bit_exact(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_numeric_imputer(strategy: str, indicator: bool, dtype: str) -> None:
     X = with_holes(matrix(dtype=dtype))
-    imputer = SimpleImputer(strategy=strategy, fill_value=None if strategy != "constant" else 7, add_indicator=indicator)
+    imputer = SimpleImputer(
+        strategy=strategy, fill_value=None if strategy != "constant" else 7, add_indicator=indicator
+    )
     assert_equal(make_pipeline(imputer).fit(X), X)
     tree = DecisionTreeRegressor(max_depth=8, random_state=0)
     assert_equal(make_pipeline(imputer, StandardScaler(), tree).fit(X, target(X)), X, close=0.0)
@@ -136,7 +138,7 @@ def test_missing_indicator() -> None:
 
 ENCODERS = {
     "ignore": OneHotEncoder(handle_unknown="ignore"),
-    "dense": OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32),
+    "dense": OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32),  # pyright: ignore[reportArgumentType]
     "error": OneHotEncoder(),
     "drop first": OneHotEncoder(drop="first", handle_unknown="ignore"),
     "drop if binary": OneHotEncoder(drop="if_binary", handle_unknown="ignore"),
@@ -148,9 +150,7 @@ ENCODERS = {
     "rare, dropped": OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=30, drop="first"),
     "ordinal": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-7),
     "ordinal, nan": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan),
-    "ordinal, missing": OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1
-    ),
+    "ordinal, missing": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1),
     "ordinal, rare": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=99, min_frequency=30),
     "ordinal, error": OrdinalEncoder(),
 }
@@ -179,19 +179,17 @@ def test_encoder_of_numbers(name: str) -> None:
 @pytest.mark.parametrize("indicator", [False, True])
 def test_text_imputer(missing: Any, strategy: str, indicator: bool) -> None:
     frame = mixed(missing=None if missing == "red" else missing, text="object")[["city", "size"]]
-    imputer = SimpleImputer(missing_values=missing, strategy=strategy, add_indicator=indicator)
+    imputer = SimpleImputer(missing_values=missing, strategy=strategy, add_indicator=indicator)  # pyright: ignore[reportArgumentType]
     steps = [("fill", imputer), ("encode", OneHotEncoder(handle_unknown="ignore"))]
     if indicator:
-        steps = [("fill", SimpleImputer(missing_values=missing, strategy=strategy)), steps[1]]
+        steps = [("fill", SimpleImputer(missing_values=missing, strategy=strategy)), steps[1]]  # pyright: ignore[reportArgumentType]
     y = label(mixed())
     assert_equal(Pipeline([*steps, ("model", LogisticRegression())]).fit(frame, y), frame)
 
 
 def test_pandas_text_with_imputer() -> None:
     frame = mixed()[["city", "size"]]
-    steps = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder(handle_unknown="ignore")
-    )
+    steps = make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder(handle_unknown="ignore"))
     assert_equal(steps.fit(frame), frame)
 
 
@@ -261,7 +259,7 @@ def test_remainders_and_nesting() -> None:
     inner = ColumnTransformer([("first", StandardScaler(), [0, 2])], remainder="passthrough")
     outer = ColumnTransformer(
         [("numbers", make_pipeline(SimpleImputer(), inner, MinMaxScaler()), ["age", "weight", "small"])],
-        remainder=StandardScaler(),
+        remainder=StandardScaler(),  # pyright: ignore[reportArgumentType]
     )
     model = make_pipeline(outer, MODELS["forest"])
     assert_equal(model.fit(frame, label(mixed())), frame)

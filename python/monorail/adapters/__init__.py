@@ -24,6 +24,4 @@ def find_adapter(model: object) -> Adapter:
             return adapter
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     known = ", ".join(adapter.framework for adapter in _ADAPTERS)
-    raise CompileError(
-        f"no adapter knows a {kind}", code="unknown_framework", hint=f"known frameworks: {known}"
-    )
+    raise CompileError(f"no adapter knows a {kind}", code="unknown_framework", hint=f"known frameworks: {known}")

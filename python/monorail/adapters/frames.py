@@ -87,7 +87,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _null_of(series: Any) -> str:
-    """"none" where a column of objects holds None for its nulls, else "nan"."""
+    """What nulls are in a column: "none" where it is of objects and holds None, else "nan"."""
     if series.dtype != np.dtype(object):
         return "nan"
     return "none" if any(value is None for value in series.to_numpy()) else "nan"

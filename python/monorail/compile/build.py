@@ -12,7 +12,7 @@ import onnx
 from ..errors import CompileError
 from .columns import Column, Matrix, Reader, starting_matrix
 from .graph import OPSETS, RUNTIME, TEXT, Graph
-from .registry import Context, Output, Refusal, convert
+from .registry import Context, Output, RefusalError, convert
 
 _HINT = "replace these steps, or save the fitted model with a worker once that engine exists"
 _DEFAULTS = ("label", "probability", "prediction", "features")
@@ -83,17 +83,15 @@ def compile_model(
     context = Context(graph, Reader(graph, columns), "model")
     try:
         made = _answers(context, convert(context, model, starting_matrix(columns)), model)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         raise _cannot_compile(refusal) from refusal
     chosen = _chosen(made, outputs)
     return _finish(context, columns, chosen)
 
 
-def _cannot_compile(refusal: Refusal) -> CompileError:
+def _cannot_compile(refusal: RefusalError) -> CompileError:
     steps = "; ".join(f"`{r.path}` ({r.kind}): {r.reason}" for r in refusal.refused)
-    details = [
-        {"code": "cannot_compile", "path": r.path, "got": r.kind, "expected": r.reason} for r in refusal.refused
-    ]
+    details = [{"code": "cannot_compile", "path": r.path, "got": r.kind, "expected": r.reason} for r in refusal.refused]
     return CompileError(f"cannot compile {steps}", code="cannot_compile", hint=_HINT, details=details)
 
 
@@ -140,7 +138,9 @@ def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Outpu
     kept = [p for p in reader.packings if p.tensor.name in used]
     texts = {p.columns[0].name for p in kept if p.columns} | {p.valid for p in kept if p.valid}
     kept = [
-        p for p in reader.packings if p.tensor.name in used or p.valid in texts or (p.columns and p.columns[0].name in texts)
+        p
+        for p in reader.packings
+        if p.tensor.name in used or p.valid in texts or (p.columns and p.columns[0].name in texts)
     ]
     inputs = []
     for packing in kept:
@@ -163,7 +163,9 @@ def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Outpu
         "opsets": dict(OPSETS),
         "runtime": dict(RUNTIME),
     }
-    return Compiled(model, stage, [_signature(n, o) for n, o in chosen.items()], _splits(context, columns), context.notes)
+    return Compiled(
+        model, stage, [_signature(n, o) for n, o in chosen.items()], _splits(context, columns), context.notes
+    )
 
 
 def _type_name(dtype: np.dtype) -> str:

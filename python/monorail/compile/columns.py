@@ -34,7 +34,7 @@ _NUMBERS = {
 _FLOAT64 = np.dtype(np.float64)
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """A feature has no number a graph could compute with; says which column and why."""
 
 
@@ -232,7 +232,7 @@ class Reader:
         self._pack([feature.source for feature in matrix.features if isinstance(feature.source, Raw)])
         cells = self._cells(matrix.features)
         if not cells:
-            raise Unreadable("no column reaches this step")
+            raise UnreadableError("no column reaches this step")
         blocks: dict[str, tuple[Tensor, list[int]]] = {}
         for cell in cells:
             used = blocks.setdefault(cell.tensor.name, (cell.tensor, []))[1]
@@ -264,7 +264,7 @@ class Reader:
         for raw in asked:
             column = raw.column
             if column.dtype == TEXT or column.type in ("date32", "timestamp"):
-                raise Unreadable(f"column `{column.name}` is a {column.type} where numbers are needed")
+                raise UnreadableError(f"column `{column.name}` is a {column.type} where numbers are needed")
             if (column.name, 0) in self._read:
                 continue
             if column.type == "tensor":
@@ -302,7 +302,7 @@ class Reader:
             elif isinstance(source, Indicator):
                 cells.append(hot[source.codes.name, source.code])
             else:
-                raise Unreadable(f"text where numbers are needed (column `{feature.name}`)")
+                raise UnreadableError(f"text where numbers are needed (column `{feature.name}`)")
         return cells
 
     def _one_hot(self, wanted: list[tuple[Tensor, list[int]]]) -> dict[tuple[str, int], Cell]:
@@ -325,8 +325,6 @@ def starting_matrix(columns: Sequence[Column]) -> Matrix:
         for element in range(column.width):
             numeric = column.dtype != TEXT and column.type not in ("date32", "timestamp")
             origin = Origin(column, element, lambda raw: raw) if numeric else None
-            features.append(
-                Feature(Raw(column, element), column.dtype, column.nullable, origin, column.name)
-            )
+            features.append(Feature(Raw(column, element), column.dtype, column.nullable, origin, column.name))
     array = len(columns) == 1 and columns[0].type == "tensor"
     return Matrix(tuple(features), columns[0].dtype if array else None)

@@ -98,7 +98,7 @@ class Graph:
         if key not in self._constants:
             name = self.unique("constant")
             if array.dtype == TEXT:
-                flat = [str(value).encode() for value in array.ravel()]
+                flat: Any = [str(value).encode() for value in array.ravel()]
                 proto = helper.make_tensor(name, TensorProto.STRING, array.shape, flat)
             else:
                 proto = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
@@ -169,14 +169,16 @@ class Graph:
         needed = self._needed(list(outputs.values()))
         made = {node.output for node in self._nodes}
         renamed: dict[str, str] = {}
-        copies = []
+        copies: list[tuple[str, str]] = []
         for output, tensor in outputs.items():
             if tensor.name in made and tensor.name not in renamed:
                 renamed[tensor.name] = output
             else:
                 copies.append((tensor.name, output))
         nodes = [_proto(node, renamed) for node in self._nodes if node.output in needed]
-        nodes += [helper.make_node("Identity", [renamed.get(source, source)], [output]) for source, output in copies]
+        nodes += [
+            helper.make_node("Identity", [str(renamed.get(source, source))], [output]) for source, output in copies
+        ]
         constants = [proto for name, proto in self._constants.values() if name in needed]
         graph = helper.make_graph(
             nodes,
@@ -207,14 +209,15 @@ def _frozen(value: Any) -> Any:
 
 
 def _proto(node: _Node, renamed: Mapping[str, str]) -> onnx.NodeProto:
-    attributes = {
+    attributes: dict[str, Any] = {
         name: numpy_helper.from_array(value, name) if isinstance(value, np.ndarray) else value
         for name, value in node.attributes.items()
     }
     inputs = [renamed.get(name, name) for name in node.inputs]
-    return helper.make_node(
-        node.operator, inputs, [renamed.get(node.output, node.output)], domain=node.domain, **attributes
-    )
+    output = renamed.get(node.output, node.output)
+    made = helper.make_node(node.operator, inputs, [output], domain=node.domain)
+    made.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return made
 
 
 def _value_info(name: str, tensor: Tensor) -> onnx.ValueInfoProto:

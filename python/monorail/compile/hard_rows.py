@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def _nulls(maker: _Maker) -> None:
     names = [entry["name"] for entry in maker.inputs if entry.get("nullable") and entry["type"] != "tensor"]
     tensors = [entry for entry in maker.inputs if entry.get("nullable") and entry["type"] == "tensor"]
     groups = [[name] for name in names for _ in range(3)]
-    groups += [list(pair) for pair in zip(names, names[1:], strict=False)]
+    groups += [list(pair) for pair in pairwise(names)]
     groups += [[name for name in names if maker.random.random() < 0.5] for _ in range(2 * len(names))]
     groups += [names] * 3 if names else []
     groups = [group for group in groups if group]

@@ -16,7 +16,7 @@ def class_values(context: Context, model: object, classes: Any) -> np.ndarray:
     """The classes as an array of a type an output can have.
 
     Raises:
-        Refusal: they are of another kind.
+        RefusalError: they are of another kind.
     """
     values = np.asarray(classes)
     if values.dtype.kind in "US":

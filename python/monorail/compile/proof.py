@@ -6,8 +6,9 @@ infinities. Rows the original refuses are found by halving, left out and counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ Progress = Callable[[int, int], None]
 
 _KEPT = 32
 _ROW_WISE_ROWS = 32
+_MOST_HALVINGS = 4_096
+"""Failed calls of the original in one proof; after them a refused group is left out whole instead of being halved."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ class _Run:
         self.original, self.engine, self.proof = original, engine, proof
         self.progress, self.total, self.chunk, self.done = progress, total, chunk, 0
         self.kept: list[_Chunk] = []
+        self.halvings = 0
 
     def compare(self, table: pa.Table, sources: np.ndarray) -> None:
         """Compares every row of a table; `sources` says where each comes from."""
@@ -220,8 +224,9 @@ class _Run:
                 # A chunk cut out of a bigger table must not be seen through its neighbours.
                 found.append((rows, self.original.answers(table.take(pa.array(rows)))))
             except Exception as error:
-                if len(rows) == 1:
-                    self.proof.refused_by_original += 1
+                self.halvings += 1
+                if len(rows) == 1 or self.halvings > _MOST_HALVINGS:
+                    self.proof.refused_by_original += len(rows)
                     text = f"{type(error).__name__}: {error}"
                     if len(self.proof.refusals) < 10 and text not in self.proof.refusals:
                         self.proof.refusals.append(text)
@@ -307,17 +312,17 @@ class _Run:
         rank = np.argsort(-whole.difference, kind="stable")
         agree = [row for row in rank.tolist() if not whole.changed[row] and not whole.excess[row] > 0]
         agree = agree or rank.tolist()
-        chosen = agree[: max(count // 4, 1)]
-        groups = {name: [r for r in agree if whole.sources[r] == name] for name in dict.fromkeys(whole.sources.tolist())}
-        queues = [list(np.random.default_rng(0).permutation(rows)) for rows in groups.values() if rows]
-        taken = set(chosen)
-        while len(taken) < count and any(queues):
-            for queue in queues:
-                while queue and (row := int(queue.pop())) in taken:
-                    pass
-                if len(taken) < count and queue is not None and row not in taken:
-                    taken.add(row)
-            queues = [queue for queue in queues if queue]
+        taken = dict.fromkeys(agree[: max(count // 4, 1)])
+        random = np.random.default_rng(0)
+        groups = [
+            [row for row in agree if whole.sources[row] == name] for name in dict.fromkeys(whole.sources.tolist())
+        ]
+        # One of every source in turn, so that a generator with few rows is still heard.
+        turns = zip_longest(*(random.permutation(rows).tolist() for rows in groups if rows))
+        for row in (row for turn in turns for row in turn if row is not None):
+            if len(taken) == count:
+                break
+            taken[row] = None
         rows = sorted(taken)
         return golden_table(whole.table.take(pa.array(rows)), {n: v[rows] for n, v in whole.expected.items()})
 
@@ -412,5 +417,3 @@ def _text(values: Mapping[str, Any]) -> str:
     parts = [f"{name}={value!r}" for name, value in values.items()]
     text = ", ".join(parts[:12]) + (", …" if len(parts) > 12 else "")
     return text if len(text) <= 600 else text[:600] + "…"
-
-

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .columns import Matrix, Reader, Unreadable
+from .columns import Matrix, Reader, UnreadableError
 from .graph import Graph, Tensor
 
 _FAMILIES = {
@@ -36,7 +36,7 @@ class Refused:
     reason: str
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Raised by converters; collected and turned into `cannot_compile` for the user."""
 
     def __init__(self, refused: list[Refused]) -> None:
@@ -76,13 +76,11 @@ class Context:
 
     def at(self, name: str) -> Context:
         """The same context one step deeper."""
-        return Context(
-            self.graph, self.reader, f"{self.path}.{name}", self.wanted, self.splits, self.notes
-        )
+        return Context(self.graph, self.reader, f"{self.path}.{name}", self.wanted, self.splits, self.notes)
 
-    def refuse(self, model: object, reason: str) -> Refusal:
+    def refuse(self, model: object, reason: str) -> RefusalError:
         """The exception to raise when this step cannot be compiled."""
-        return Refusal([Refused(self.path, qualified_name(model), reason)])
+        return RefusalError([Refused(self.path, qualified_name(model), reason)])
 
     def split(self, column: str, element: int, values: Any) -> None:
         """Notes raw values of a column that hard rows must hit, on one side and the other of a decision."""
@@ -122,14 +120,14 @@ def convert(context: Context, model: Any, matrix: Matrix) -> Any:
     """Compiles one step with its converter.
 
     Raises:
-        Refusal: no converter is registered for its class, or the converter refuses it.
+        RefusalError: no converter is registered for its class, or the converter refuses it.
     """
     function = find_converter(model)
     if function is None:
         raise context.refuse(model, "no converter is known for this class")
     try:
         return function(context, model, matrix)
-    except Unreadable as error:
+    except UnreadableError as error:
         raise context.refuse(model, str(error)) from error
 
 

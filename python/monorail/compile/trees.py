@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Feature, Indicator, Matrix, Origin, Raw, Text, Unreadable
+from .columns import Feature, Indicator, Matrix, Origin, Raw, Text, UnreadableError
 from .graph import ML, Tensor
 from .registry import Context
 
@@ -86,7 +86,7 @@ def tree_sums(
     readable = [_readable(matrix.features[number]) for number in used]
     dense = context.reader.dense(Matrix(tuple(entry for entry, _ in readable)), np.float64)
     splits = _Splits(np.zeros(len(feature), np.int64), threshold.copy(), nan_left.copy())
-    for number, (entry, moved), position in zip(used, readable, dense.positions, strict=True):
+    for number, (_, moved), position in zip(used, readable, dense.positions, strict=True):
         rows = np.flatnonzero(feature == number)
         splits.position[rows] = position
         original = matrix.features[number]
@@ -106,7 +106,7 @@ def _as_double(values: np.ndarray) -> np.ndarray:
 def _readable(feature: Feature) -> tuple[Feature, bool]:
     """The feature the node reads in place of this one, and whether its splits move to the raw column."""
     if isinstance(feature.source, Text):
-        raise Unreadable(f"text where numbers are needed (column `{feature.name}`)")
+        raise UnreadableError(f"text where numbers are needed (column `{feature.name}`)")
     if feature.origin is None:
         return feature, False
     column = feature.origin.column
@@ -148,7 +148,7 @@ def largest_left(dtype: np.dtype, forward: Callable[[np.ndarray], np.ndarray], t
 
 
 def _ordered(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """How to count through a type's values in order: from a number (uint64, from 0) to the value, and the last number."""
+    """How to count through a type's values in order: from a number (uint64, from 0) to the value, and the last."""
     if dtype.kind == "b":
         return (lambda number: number.astype(bool)), 1
     if dtype.kind in "iu":

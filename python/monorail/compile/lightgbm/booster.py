@@ -13,7 +13,7 @@ from ..columns import Cell, Matrix
 from ..graph import Tensor
 from ..registry import Context, Output, converter
 from ..trees import tree_sums
-from .text import ZERO, BoosterText, UnsupportedTree, read_booster
+from .text import ZERO, BoosterText, UnsupportedTreeError, read_booster
 
 _DOUBLE = np.dtype(np.float64)
 _IDENTITY = frozenset(
@@ -46,7 +46,7 @@ def raw_scores(context: Context, booster: Any, matrix: Matrix) -> tuple[Tensor, 
     """
     try:
         text = read_booster(booster.model_to_string())
-    except UnsupportedTree as error:
+    except UnsupportedTreeError as error:
         raise context.refuse(booster, str(error)) from error
     if text.features != matrix.width:
         raise context.refuse(booster, f"it was trained on {text.features} features and is given {matrix.width}")

@@ -34,7 +34,7 @@ class BoosterText:
     zero_missing: frozenset[int]
 
 
-class UnsupportedTree(ValueError):
+class UnsupportedTreeError(ValueError):
     """A tree of a kind that is not compiled."""
 
 
@@ -42,7 +42,7 @@ def read_booster(text: str) -> BoosterText:
     """Parses `Booster.model_to_string()`.
 
     Raises:
-        UnsupportedTree: a categorical split or a linear leaf.
+        UnsupportedTreeError: a categorical split or a linear leaf.
     """
     head, *rest = text.split("\nTree=")
     header = _pairs(head)
@@ -68,9 +68,9 @@ def _pairs(block: str) -> dict[str, str]:
 
 def _tree(pairs: dict[str, str], target: int, zero: set[int]) -> Tree:
     if int(pairs.get("num_cat", "0")):
-        raise UnsupportedTree("splits on categories are not compiled yet; encode them as numbers before")
+        raise UnsupportedTreeError("splits on categories are not compiled yet; encode them as numbers before")
     if int(pairs.get("is_linear", "0")):
-        raise UnsupportedTree("linear trees are not compiled yet; train with linear_tree=False")
+        raise UnsupportedTreeError("linear trees are not compiled yet; train with linear_tree=False")
     count = int(pairs["num_leaves"]) - 1
     value = np.array(pairs["leaf_value"].split(), dtype=np.float64)
     if count == 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..columns import Matrix
 from ..graph import TEXT
-from ..registry import Context, Refusal, Refused, convert, converter, find_converter, qualified_name, transform
+from ..registry import Context, RefusalError, Refused, convert, converter, find_converter, qualified_name, transform
 from .scale import elementwise
 
 
@@ -26,13 +26,13 @@ def pipeline(context: Context, model: Any, matrix: Matrix) -> Any:
             if number == len(steps) - 1:
                 return convert(context.at(name), step, matrix)
             matrix = transform(context.at(name), step, matrix)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             later = [
                 Refused(f"{context.path}.{other}", qualified_name(rest), "no converter is known for this class")
                 for other, rest in steps[number + 1 :]
                 if find_converter(rest) is None
             ]
-            raise Refusal(refusal.refused + later) from refusal
+            raise RefusalError(refusal.refused + later) from refusal
     return matrix
 
 
@@ -45,7 +45,7 @@ def column_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
     weights = model.transformer_weights or {}
     for name, step, columns in model.transformers_:
         chosen = [positions[int(index)] for index in _indices(model, name, columns)]
-        if isinstance(step, str) and step == "drop" or not chosen:
+        if (isinstance(step, str) and step == "drop") or not chosen:
             continue
         inner = context.at(name)
         try:
@@ -57,10 +57,10 @@ def column_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
             if weights.get(name) is not None:
                 part = elementwise(inner, part, [("Mul", np.full(part.width, float(weights[name])))])
             parts.append(part)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             refused += refusal.refused
     if refused:
-        raise Refusal(refused)
+        raise RefusalError(refused)
     return stack(parts, bool(model.sparse_output_))
 
 
@@ -104,10 +104,10 @@ def feature_union(context: Context, model: Any, matrix: Matrix) -> Matrix:
             if weights.get(name) is not None:
                 part = elementwise(context.at(name), part, [("Mul", np.full(part.width, float(weights[name])))])
             parts.append(part)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             refused += refusal.refused
     if refused:
-        raise Refusal(refused)
+        raise RefusalError(refused)
     return stack(parts, any(part.sparse for part in parts))
 
 

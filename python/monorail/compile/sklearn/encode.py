@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Cell, Feature, Indicator, Matrix, Text, Unreadable
+from ..columns import Cell, Feature, Indicator, Matrix, Text, UnreadableError
 from ..graph import ML, TEXT, Tensor
 from ..registry import Context, converter
 from .impute import read_text
@@ -87,24 +87,20 @@ def ordinal_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
     return Matrix(tuple(features), dtype)
 
 
-def _codes(
-    context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float
-) -> Tensor:
+def _codes(context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float) -> Tensor:
     """A `[rows, 1]` double: the value of each category, `unknown` for all others."""
     feature = read_text(context, feature)
     if isinstance(feature.source, Text):
         return _text_codes(context, feature.source, categories, values, unknown)
     if feature.dtype == TEXT:
-        raise Unreadable(f"column `{feature.name}` mixes text and numbers")
+        raise UnreadableError(f"column `{feature.name}` mixes text and numbers")
     return _number_codes(context, feature, categories, values, unknown)
 
 
-def _text_codes(
-    context: Context, source: Text, categories: list[Any], values: list[float], unknown: float
-) -> Tensor:
+def _text_codes(context: Context, source: Text, categories: list[Any], values: list[float], unknown: float) -> Tensor:
     table = {str(c): v for c, v in zip(categories, values, strict=True) if isinstance(c, str)}
     if len(table) < sum(not _is_missing(c) for c in categories):
-        raise Unreadable("categories that are not text, on a column of text")
+        raise UnreadableError("categories that are not text, on a column of text")
     codes = _lookup(context, source.tensor, list(table), TEXT, list(table.values()), unknown)
     if source.valid is None:
         return codes
@@ -168,5 +164,3 @@ def _lookup(
 
 def _same(left: float, right: float) -> bool:
     return left == right or (left != left and right != right)
-
-

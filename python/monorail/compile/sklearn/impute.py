@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Cell, Feature, Matrix, Origin, Raw, Text, Unreadable
+from ..columns import Cell, Feature, Matrix, Origin, Raw, Text, UnreadableError
 from ..graph import TEXT, Tensor
 from ..registry import Context, converter
 
@@ -74,7 +74,7 @@ def _fill_object(context: Context, model: Any, feature: Feature, statistic: Any)
         single = Matrix((feature,))
         return _fill_numbers(context, model, single, [0], np.asarray([statistic], np.float64)).features[0]
     if not isinstance(statistic, str):
-        raise Unreadable(f"text column `{feature.name}` is filled with {statistic!r}, which is not text")
+        raise UnreadableError(f"text column `{feature.name}` is filled with {statistic!r}, which is not text")
     fill = graph.constant([[statistic]], TEXT)
     if kind == "value":
         same = graph.node("Equal", [source.tensor, graph.constant([[str(model.missing_values)]], TEXT)], _BOOL, 1)
@@ -90,7 +90,7 @@ def _fill_numbers(context: Context, model: Any, matrix: Matrix, kept: list[int],
     kind = _missing_kind(model, context)
     dtype = matrix.floating() if model.strategy not in ("most_frequent", "constant") else matrix.common()
     if dtype == TEXT:
-        raise Unreadable("text where numbers are needed")
+        raise UnreadableError("text where numbers are needed")
     if dtype.kind == "b":
         raise context.refuse(model, "bool columns alone are refused by SimpleImputer itself")
     matrix = matrix.select(kept)
@@ -146,7 +146,9 @@ def _flag(context: Context, model: Any, feature: Feature) -> Feature:
         return Feature(Cell(tensor, 0), _BOOL, False)
     cell = context.reader.cell(feature)
     if kind == "value":
-        tensor = graph.node("Equal", [cell, graph.constant(np.asarray(model.missing_values).astype(cell.dtype))], _BOOL, 1)
+        tensor = graph.node(
+            "Equal", [cell, graph.constant(np.asarray(model.missing_values).astype(cell.dtype))], _BOOL, 1
+        )
     elif cell.dtype.kind == "f":
         tensor = graph.node("IsNaN", [cell], _BOOL, 1)
     else:

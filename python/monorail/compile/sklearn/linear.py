@@ -12,7 +12,11 @@ from ..graph import Tensor
 from ..registry import Context, Output, converter
 
 _DOUBLE = np.dtype(np.float64)
-_BASE, _RIDGE, _CD = "sklearn.linear_model._base", "sklearn.linear_model._ridge", "sklearn.linear_model._coordinate_descent"
+_BASE, _RIDGE, _CD = (
+    "sklearn.linear_model._base",
+    "sklearn.linear_model._ridge",
+    "sklearn.linear_model._coordinate_descent",
+)
 _LARS, _SGD = "sklearn.linear_model._least_angle", "sklearn.linear_model._stochastic_gradient"
 
 
@@ -40,7 +44,10 @@ def linear_scores(context: Context, matrix: Matrix, coefficients: Any, intercept
     f"{_RIDGE}.Ridge",
     f"{_RIDGE}.RidgeCV",
     *(f"{_CD}.{name}" for name in ("Lasso", "LassoCV", "ElasticNet", "ElasticNetCV")),
-    *(f"{_CD}.{name}" for name in ("MultiTaskLasso", "MultiTaskLassoCV", "MultiTaskElasticNet", "MultiTaskElasticNetCV")),
+    *(
+        f"{_CD}.{name}"
+        for name in ("MultiTaskLasso", "MultiTaskLassoCV", "MultiTaskElasticNet", "MultiTaskElasticNetCV")
+    ),
     *(f"{_LARS}.{name}" for name in ("Lars", "LarsCV", "LassoLars", "LassoLarsCV", "LassoLarsIC")),
     "sklearn.linear_model._bayes.BayesianRidge",
     "sklearn.linear_model._bayes.ARDRegression",

@@ -1,0 +1,182 @@
+"""The proof's own rules: tolerances, NaN, refusals, golden rows, row by row, and how it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monorail.adapters import Adapter, Description, Form
+from monorail.compile.hard_rows import make_hard_rows
+from monorail.compile.proof import Original, Proof, golden_table, is_row_wise, prove
+from monorail.errors import ProofError
+
+INPUTS = [{"name": "x", "type": "float64", "nullable": False}, {"name": "word", "type": "string", "nullable": False}]
+TABLE = pa.table({"x": np.arange(100.0), "word": ["even", "odd"] * 50})
+
+
+class OwnAdapter(Adapter):
+    """The model is a function from a data frame to answers."""
+
+    framework = "test"
+
+    def recognises(self, model: object) -> bool:
+        return callable(model)
+
+    def describe(self, model: Any) -> Description:
+        return Description("classifier", ("label", "probability"), ("label", "probability"))
+
+    def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: values for name, values in model(frame).items() if name in outputs}
+
+
+def answers(frame: Any) -> dict[str, np.ndarray]:
+    x = np.asarray(frame["x"], np.float64)
+    share = 1 / (1 + np.abs(x))
+    return {"label": (x > 50).astype(int), "probability": np.column_stack([share, 1 - share])}
+
+
+def original(model: Callable[[Any], dict[str, np.ndarray]] = answers) -> Original:
+    return Original(model, OwnAdapter(), Form("pandas"), ("label", "probability"))
+
+
+def engine(table: pa.Table) -> dict[str, np.ndarray]:
+    return answers(table.to_pandas())
+
+
+def test_agreement() -> None:
+    hard = make_hard_rows(INPUTS, TABLE, least_rows=0)
+    seen: list[tuple[int, int]] = []
+    proof = prove(
+        original(), engine, TABLE, hard, chunk_rows=32, progress=lambda done, total: seen.append((done, total))
+    )
+    proof.check()
+    total = 100 + len(hard.table)
+    assert seen[-1] == (total, total)
+    assert seen == sorted(seen)
+    summary = proof.summary()
+    assert summary | {"generators": None} == {
+        "passed": True,
+        "unproven": False,
+        "rtol": 1e-6,
+        "atol": 1e-9,
+        "rows": 100,
+        "hard_rows": len(hard.table),
+        "label_mismatches": 0,
+        "worst_difference": 0.0,
+        "refused_by_original": 0,
+        "generators": None,
+    }
+    assert summary["generators"] == hard.counts
+    assert "passed" in str(proof)
+
+
+@pytest.mark.parametrize(
+    ("off", "passes"), [(5e-10, True), (2e-9, True), (2e-6, False), (np.nan, False), (np.inf, False)]
+)
+def test_tolerance(off: float, passes: bool) -> None:
+    def shifted(table: pa.Table) -> dict[str, np.ndarray]:
+        result = engine(table)
+        result["probability"] = result["probability"].copy()
+        result["probability"][np.asarray(table["x"]) == 1] += off
+        return result
+
+    proof = prove(original(), shifted, TABLE)
+    assert proof.passed is passes
+    if not passes:
+        assert proof.worst[0].values["x"] == 1.0
+        assert proof.failed_rows == 1
+        with pytest.raises(ProofError, match=r"x=1\.0") as caught:
+            proof.check()
+        assert caught.value.code == "not_proven"
+
+
+def test_changed_label_comes_first() -> None:
+    def turned(table: pa.Table) -> dict[str, np.ndarray]:
+        result = engine(table)
+        result["label"] = np.where(np.asarray(table["x"]) == 77, 0, result["label"])
+        return result
+
+    proof = prove(original(), turned, TABLE)
+    assert (proof.label_mismatches, proof.passed) == (1, False)
+    assert proof.worst[0].label_changed
+    assert proof.worst[0].values["x"] == 77.0
+    assert "FAILED" in str(proof)
+
+
+def test_nan_equals_nan_and_infinity_itself() -> None:
+    def odd(frame: Any) -> dict[str, np.ndarray]:
+        x = np.asarray(frame["x"], np.float64)
+        return {"prediction": np.where(x % 3 == 0, np.nan, np.where(x % 3 == 1, np.inf, x))}
+
+    same = Original(odd, OwnAdapter(), Form("pandas"), ("prediction",))
+    proof = prove(same, lambda table: odd(table.to_pandas()), TABLE)
+    assert proof.passed
+    assert proof.worst_difference == 0.0
+
+
+def test_refused_rows_are_found_left_out_and_counted() -> None:
+    def picky(frame: Any) -> dict[str, np.ndarray]:
+        if np.isin(np.asarray(frame["x"]), [13, 14, 57]).any():
+            raise ValueError("unlucky")
+        return answers(frame)
+
+    def wrong_there(table: pa.Table) -> dict[str, np.ndarray]:
+        result = engine(table)
+        result["label"] = np.where(np.isin(np.asarray(table["x"]), [13, 14, 57]), 9, result["label"])
+        return result
+
+    proof = prove(original(picky), wrong_there, TABLE, chunk_rows=64)
+    proof.check()
+    assert proof.refused_by_original == 3
+    assert proof.refusals == ["ValueError: unlucky"]
+    everything = prove(original(lambda frame: 1 / 0), engine, TABLE)  # type: ignore[arg-type,return-value]
+    assert not everything.passed
+    assert everything.refused_by_original == 100
+
+
+def test_golden_rows_hold_every_source_and_the_originals_answers() -> None:
+    hard = make_hard_rows(INPUTS, TABLE, least_rows=0)
+    proof = prove(original(), engine, TABLE, hard, golden_rows=40)
+    golden = proof.golden
+    assert golden is not None
+    assert golden.column_names == ["input/x", "input/word", "output/label", "output/probability"]
+    assert len(golden) == 40
+    assert golden.schema.field("output/label").type == pa.int64()
+    assert golden.schema.field("output/probability").type == pa.list_(pa.float64(), 2)
+    assert "" in golden["input/word"].to_pylist()
+    expected = answers({"x": golden["input/x"].to_numpy()})
+    assert np.array_equal(np.stack(golden["output/probability"].to_pylist()), expected["probability"])
+    assert prove(original(), engine, TABLE, golden_rows=0).golden is None
+    again = prove(original(), engine, TABLE, hard, golden_rows=40).golden
+    assert again is not None
+    assert again.equals(golden)
+
+
+def test_golden_types() -> None:
+    rows = pa.table({"kind": pa.array(["a", "b"]).dictionary_encode()})
+    table = golden_table(
+        rows,
+        {
+            "label": np.asarray(["x", "y"], dtype=object),
+            "a": np.asarray([True, False]),
+            "b": np.asarray([1, 2], np.int32),
+            "c": np.asarray([1, 2], np.uint8),
+            "d": np.asarray([1, 2], np.float32),
+        },
+    )
+    kinds = [pa.string(), pa.string(), pa.bool_(), pa.int32(), pa.int64(), pa.float64()]
+    assert table.schema.types == kinds
+
+
+def test_row_wise() -> None:
+    def centred(frame: Any) -> dict[str, np.ndarray]:
+        x = np.asarray(frame["x"], np.float64)
+        return {"label": np.zeros(len(x), int), "probability": np.column_stack([x - x.mean(), x])}
+
+    assert is_row_wise(original(), TABLE)
+    assert not is_row_wise(original(centred), TABLE)
+    assert "never shared" in str(Proof(1e-6, 1e-9, row_wise=False))
