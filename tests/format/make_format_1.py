@@ -79,7 +79,9 @@ def graph() -> onnx.ModelProto:
             ["carrier"],
             ["carrier_known"],
             domain="ai.onnx.ml",
-            keys_tensor=helper.make_tensor("keys", TensorProto.STRING, [4], [k.encode() for k in CARRIERS]),
+            keys_tensor=helper.make_tensor(
+                "keys", TensorProto.STRING, [4], np.array([k.encode() for k in CARRIERS], dtype=object)
+            ),
             values_tensor=constant("values", np.array(list(CARRIERS.values()))),
             default_tensor=constant("default", np.array([-2.0])),
         ),
