@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from monorail import _core, errors
+from monorail.engine import runtime_library
 
 GOLDEN = Path(__file__).parent / "format_1"
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "bundle.schema.json"
@@ -38,6 +39,13 @@ def test_the_golden_bundle_reads() -> None:
     bundle = _core.Bundle(str(GOLDEN))
     assert json.loads(bundle.manifest) == manifest()
     assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(FILES)
+
+
+def test_the_golden_rows_give_the_answers_they_came_with() -> None:
+    engine = _core.Engine(str(GOLDEN), runtime=runtime_library())
+    report = json.loads(engine.check_golden())
+    assert report["matched"]
+    assert (report["rows"], report["label_mismatches"]) == (5, 0)
 
 
 def test_the_golden_rows_are_what_the_signature_says() -> None:
