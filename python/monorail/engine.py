@@ -126,14 +126,13 @@ class Model:
     def _score(self, data: Any, max_batch_rows: int) -> pa.Table:
         """The answers as a table. Python values go to Rust as they are, so that its rules alone judge them."""
         import numpy as np
-        import pyarrow as pa
 
-        from .data import is_record, to_arrow
+        from .data import is_record, read_stream, to_arrow
 
         if isinstance(data, Mapping) and not all(isinstance(value, np.ndarray) for value in data.values()):
             if is_record(data, self.signature):
-                return pa.table(self._core.predict_rows([dict(data)]))
-            return pa.table(self._core.predict_columns(dict(data)))
+                return read_stream(self._core.predict_rows([dict(data)]))
+            return read_stream(self._core.predict_columns(dict(data)))
         if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-            return pa.table(self._core.predict_rows([row if isinstance(row, dict) else dict(row) for row in data]))
-        return pa.table(self._core.predict(to_arrow(data, self.signature), max_batch_rows=max_batch_rows))
+            return read_stream(self._core.predict_rows([row if isinstance(row, dict) else dict(row) for row in data]))
+        return read_stream(self._core.predict(to_arrow(data, self.signature), max_batch_rows=max_batch_rows))

@@ -17,7 +17,7 @@ from ..adapters import Description, Form, find_adapter
 from ..compile import Compiled, compile_model
 from ..compile.hard_rows import make_hard_rows
 from ..compile.proof import Original, Proof, prove
-from ..data import conform, to_arrow, to_numpy
+from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
 from ..errors import InputError, SignatureError
 from ..signature import Output, Signature, infer
@@ -133,7 +133,7 @@ def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], 
     engine = _core.Engine(str(folder), runtime=runtime_library(), manifest=json.dumps(described))
 
     def score(rows: pa.Table) -> dict[str, np.ndarray]:
-        answers = pa.table(engine.predict(rows))
+        answers = read_stream(engine.predict(rows))
         return {name: to_numpy(answers.column(name)) for name in answers.column_names}
 
     return score

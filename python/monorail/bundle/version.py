@@ -121,9 +121,11 @@ class Version:
         """The golden rows' input columns; no rows where none were kept."""
         import pyarrow as pa
 
+        from ..data import arrow_type
+
         golden = self.manifest["golden"]
         if golden is None:
-            return pa.table({})
+            return pa.schema([(column.name, arrow_type(column)) for column in self.signature.inputs]).empty_table()
         with pa.memory_map(str(self.path / golden["file"])) as source:
             table = pa.ipc.open_stream(source).read_all()
         inputs = [name for name in table.column_names if name.startswith(INPUT)]

@@ -44,9 +44,7 @@ def command(
     if data is not None:
         table = read_table(data)
     else:
-        from .. import Registry
-
-        table = Registry(registry).version(model).golden_inputs()
+        table = _golden_rows(url, model, registry)
     bodies = json_bodies(table, rows)
     printer.say(f"{connections} connections for {seconds:g} s, {rows} rows a request, {len(bodies)} different bodies")
     report: dict[str, Any] = json.loads(_core.bench(url.rstrip("/"), model, bodies, connections, seconds))
@@ -54,6 +52,15 @@ def command(
         printer.json(report)
         return
     printer.table(("measure", "value"), [(name, _shown(value)) for name, value in report.items()])
+
+
+def _golden_rows(url: str, model: str, registry: str | None) -> pa.Table:
+    """The golden rows of the version that the server answers with, from the registry here."""
+    from .. import Client, Registry
+
+    with Client(url) as client:
+        served = client.model(model)
+    return Registry(registry).version(f"{served['name']}@{served['version']}").golden_inputs()
 
 
 def json_bodies(table: pa.Table, rows: int) -> list[bytes]:

@@ -20,6 +20,8 @@ from .build import ColumnSplits
 _SEED = 20260
 _TINY = float(np.float32(1e-35))
 """LightGBM's limit for zero; its neighbours are good values for every model."""
+_EXACT = 2**53
+"""Integers up to here are exact as doubles."""
 _STRANGE = ("Zürich", "東京", "naïve café", "e\u0301", "\U0001f680", "İstanbul", "ß")
 
 
@@ -197,12 +199,15 @@ def _ranges(maker: _Maker) -> None:
                 row += len(ends)
             continue
         ends = _ends(cells.values, cells.null, entry["type"])
+        if entry.get("nullable") and entry["type"] in ("int64", "uint64"):
+            # Such a column enters as float64; what that cannot hold is refused before the graph.
+            ends = ends[np.abs(ends.astype(np.float64)) < 2.0**53]
         target = maker.block("range", len(ends))[name]
         target.values[:] = ends
         target.null[:] = False
 
 
-def _ends(values: np.ndarray, null: np.ndarray, kind: str = "") -> np.ndarray:
+def _ends(values: np.ndarray, null: np.ndarray, kind: str = "", nullable: bool = False) -> np.ndarray:
     dtype = values.dtype
     known = values[~null]
     if dtype.kind == "b":
@@ -221,8 +226,12 @@ def _ends(values: np.ndarray, null: np.ndarray, kind: str = "") -> np.ndarray:
     low, high = (int(known.min()), int(known.max())) if len(known) else (0, 1)
     ends = [low, high, low - 1, high + 1, 0, 1, -1, 2 * high + 1]
     # Dates and times beyond year 9999 have no Python value, and no original takes them.
-    ends += [] if kind in ("date32", "timestamp") else [info.min, info.max, info.min + 1, info.max - 1]
-    return np.asarray([end for end in ends if info.min <= end <= info.max], dtype)
+    first, last = int(info.min), int(info.max)
+    if nullable:
+        # A nullable integer is a double in the graph; beyond this it is refused before any model sees it.
+        first, last = max(first, -_EXACT), min(last, _EXACT)
+    ends += [] if kind in ("date32", "timestamp") else [first, last, first + 1, last - 1]
+    return np.asarray([end for end in ends if first <= end <= last], dtype)
 
 
 def _thresholds(maker: _Maker, splits: Sequence[ColumnSplits], wanted: int, most: int) -> None:

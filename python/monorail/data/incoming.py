@@ -62,7 +62,7 @@ def to_arrow(data: Any, signature: Signature | None = None) -> pa.Table:
         table = _from_columns(_pandas_columns(data), signature)
     elif hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         try:
-            table = pa.table(data)
+            table = read_stream(data)
         except (pa.ArrowInvalid, TypeError) as error:  # one column, not a table
             raise _unknown_kind(data) from error
     elif isinstance(data, Mapping):
@@ -73,6 +73,13 @@ def to_arrow(data: Any, signature: Signature | None = None) -> pa.Table:
     else:
         raise _unknown_kind(data)
     return table if signature is None else _typed_nulls(table, signature)
+
+
+def read_stream(data: Any) -> pa.Table:
+    """A table of anything with the Arrow PyCapsule interface. Unlike ``pyarrow.table`` it does not import pandas."""
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data).read_all()
+    return pa.Table.from_batches([pa.record_batch(data)])
 
 
 def is_pandas(data: object) -> bool:
