@@ -122,7 +122,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=30.0,
         minimum=0.1,
         maximum=86400.0,
-        help="How long a client may take to send a request it has begun.",
+        help="How long a client may take to send a request's head, or pause while it sends a body or takes an answer.",
     ),
     Setting(
         name="max_connections",

@@ -32,6 +32,8 @@ const QUIET: Duration = Duration::from_millis(250);
 /// How long connections that were open when the drain ended may still bring and finish what they have begun.
 const LAST_CALL: Duration = Duration::from_millis(1_500);
 const BACKLOG: i32 = 4_096;
+/// Threads beside each event loop that read and write large bodies.
+const WIDE_THREADS: usize = 2;
 
 /// A model to serve: a version, where its bundle is, and the aliases that point at it.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -371,13 +373,14 @@ fn start_loops(shared: &Arc<Shared>, listener: TcpListener, threads: usize) -> R
 type Dealt = (TcpListener, Vec<UnboundedSender<std::net::TcpStream>>);
 
 fn run_loop(shared: Arc<Shared>, accepting: Option<Dealt>, receiver: UnboundedReceiver<std::net::TcpStream>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            shared.log.error(format_args!("an event loop does not start: {error}"));
-            return shared.advance(Stage::Stopped);
-        }
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(WIDE_THREADS).build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                shared.log.error(format_args!("an event loop does not start: {error}"));
+                return shared.advance(Stage::Stopped);
+            }
+        };
     let local = LocalSet::new();
     let event_loop = EventLoop::new(shared.clone());
     local.spawn_local(event_loop.clone().flush_turns());

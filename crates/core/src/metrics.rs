@@ -124,7 +124,13 @@ pub fn render(server: &ServerMetrics, models: &[Shown], ready: bool, dropped_lin
     server.unknown_model.write(&mut text, "model=\"_unknown\",version=\"\"");
     type Pick = fn(&ModelMetrics) -> &Histogram;
     let histograms: [(&str, &str, Pick, &[f64; 16], f64); 4] = [
-        ("monorail_request_seconds", "Time from a request's head to its answer.", |m| &m.request_seconds, &SECONDS, 1e9),
+        (
+            "monorail_request_seconds",
+            "Time from a request's head to its answer.",
+            |m| &m.request_seconds,
+            &SECONDS,
+            1e9,
+        ),
         ("monorail_queue_seconds", "Time a request's rows waited for the engine.", |m| &m.queue_seconds, &SECONDS, 1e9),
         ("monorail_engine_seconds", "Time of one call of the engine.", |m| &m.engine_seconds, &SECONDS, 1e9),
         ("monorail_batch_rows", "Rows of one call of the engine.", |m| &m.batch_rows, &ROWS, 1.0),
@@ -143,11 +149,8 @@ pub fn render(server: &ServerMetrics, models: &[Shown], ready: bool, dropped_lin
     for (model, labels) in &models {
         for column in model.plan.columns.iter().filter(|c| c.counts().0) {
             let name = escaped(&column.name);
-            let _ = writeln!(
-                text,
-                "monorail_unseen_categories_total{{{labels},column=\"{name}\"}} {}",
-                column.unseen()
-            );
+            let _ =
+                writeln!(text, "monorail_unseen_categories_total{{{labels},column=\"{name}\"}} {}", column.unseen());
         }
     }
     head(&mut text, "monorail_out_of_range_total", "counter", "Numbers outside the reference's range.");

@@ -199,7 +199,7 @@ settings! {
     idle_timeout_s: f64 = 75.0, Form::Float { minimum: 0.1, maximum: 86_400.0 }, Serve,
         "How long a connection may lie idle between requests.";
     read_timeout_s: f64 = 30.0, Form::Float { minimum: 0.1, maximum: 86_400.0 }, Serve,
-        "How long a client may take to send a request it has begun.";
+        "How long a client may take to send a request's head, or pause while it sends a body or takes an answer.";
     max_connections: usize = 10_000, Form::Int { minimum: 1, maximum: 1_000_000 }, Serve,
         "Most connections at once; more wait to be accepted.";
     access_log: bool = false, Form::Bool, Serve,

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -40,6 +40,17 @@ enum Body {
     Own(Vec<u8>),
 }
 
+impl Request {
+    /// Bytes it still has in the connection's buffer.
+    fn length(&self) -> usize {
+        self.head.length
+            + match self.body {
+                Body::InPlace(length) => length,
+                Body::Own(_) => 0,
+            }
+    }
+}
+
 /// A connection's socket and buffers.
 pub struct Connection {
     stream: TcpStream,
@@ -48,6 +59,8 @@ pub struct Connection {
     input: Vec<u8>,
     pub output: Vec<u8>,
     pub request_id: String,
+    /// Bytes of `input` that are the request being answered.
+    answering: usize,
     busy: bool,
 }
 
@@ -60,6 +73,7 @@ pub async fn run(stream: TcpStream, event_loop: Rc<EventLoop>, progress: Rc<Prog
         input: Vec::with_capacity(READ_BYTES),
         output: Vec::new(),
         request_id: String::new(),
+        answering: 0,
         busy: false,
     };
     let _ = connection.serve().await;
@@ -78,16 +92,15 @@ impl Connection {
                 }
             };
             self.set_phase(Phase::Working);
+            self.answering = request.length();
             self.name_request(&request.head);
             let close = request.head.close || self.event_loop.shared.is_draining();
             let alive = routes::answer(self, &request, close).await?;
             if !alive {
                 return Ok(());
             }
-            self.consume(&request);
-            self.set_phase(Phase::Writing);
-            self.stream.write_all(&self.output).await?;
-            self.output.clear();
+            self.consume();
+            self.write_output().await?;
             if close {
                 return self.linger().await;
             }
@@ -112,8 +125,7 @@ impl Connection {
         let date = self.event_loop.date().clone();
         let frame = Frame { close: true, head_only: false, request_id: &self.request_id, date: &date };
         respond::error(&mut self.output, &frame, error);
-        self.set_phase(Phase::Writing);
-        self.stream.write_all(&self.output).await?;
+        self.write_output().await?;
         self.linger().await
     }
 
@@ -164,17 +176,18 @@ impl Connection {
 
     /// Reads a chunked body; what it took leaves the buffer behind the head.
     async fn read_chunks(&mut self, head: usize, limit: usize) -> io::Result<Result<Option<Vec<u8>>>> {
-        let mut body = Vec::new();
+        let (mut body, mut taken) = (Vec::new(), head);
         loop {
-            match take_chunk(self.input.get(head..).unwrap_or_default(), &mut body, limit) {
-                Ok(Chunk::Took(bytes)) => {
-                    self.input.drain(head..head + bytes);
-                }
+            match take_chunk(self.input.get(taken..).unwrap_or_default(), &mut body, limit) {
+                Ok(Chunk::Took(bytes)) => taken += bytes,
                 Ok(Chunk::End(bytes)) => {
-                    self.input.drain(head..head + bytes);
+                    self.input.drain(head..taken + bytes);
                     return Ok(Ok(Some(body)));
                 }
                 Ok(Chunk::More) => {
+                    // Once a read, not once a chunk: of tiny chunks there may be very many.
+                    self.input.drain(head..taken);
+                    taken = head;
                     self.set_phase(Phase::Reading);
                     if self.fill().await? == 0 {
                         return Ok(Ok(None));
@@ -203,17 +216,28 @@ impl Connection {
         self.input.get(head.path.clone()).and_then(|p| std::str::from_utf8(p).ok()).unwrap_or("/")
     }
 
-    fn consume(&mut self, request: &Request) {
-        let body = match request.body {
-            Body::InPlace(length) => length,
-            Body::Own(_) => 0,
-        };
-        let used = request.head.length + body;
-        if used >= self.input.len() {
+    /// Drops the request that was answered from the buffer.
+    fn consume(&mut self) {
+        if self.answering >= self.input.len() {
             self.input.clear();
         } else {
-            self.input.drain(..used);
+            self.input.drain(..self.answering);
         }
+        self.answering = 0;
+    }
+
+    /// Writes the answer; a client may be slow, but not stand still.
+    async fn write_output(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while let Some(rest) = self.output.get(written..).filter(|rest| !rest.is_empty()) {
+            self.set_phase(Phase::Writing);
+            written += match self.stream.write(rest).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                bytes => bytes,
+            };
+        }
+        self.output.clear();
+        Ok(())
     }
 
     /// Between requests: gives large buffers back.
@@ -257,7 +281,7 @@ impl Connection {
 
     /// Whether the client has gone, looked at while an engine works for it.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> bool {
-        if self.input.len() > LIMIT_AHEAD_BYTES + LIMIT_HEAD_BYTES + self.event_loop.shared.settings.limit_body_bytes {
+        if self.input.len() > self.answering + LIMIT_AHEAD_BYTES {
             return false;
         }
         matches!(self.poll_fill(context), Poll::Ready(Ok(0) | Err(_)))
@@ -266,7 +290,7 @@ impl Connection {
     fn set_phase(&self, phase: Phase) {
         self.progress.phase.set(phase);
         if phase != Phase::Working {
-            self.progress.since.set(Instant::now());
+            self.progress.since.set(self.event_loop.recent());
         }
     }
 

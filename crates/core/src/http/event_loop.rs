@@ -50,6 +50,8 @@ struct Slot {
 struct Staged {
     served: Arc<Served>,
     turn: Turn,
+    /// Rows of the callers in `turn`: all that may be in its buffer between requests.
+    rows: usize,
 }
 
 /// What a connection is doing, and since when: the sweeper ends those that do it for too long.
@@ -83,6 +85,8 @@ pub struct EventLoop {
     reader: RefCell<JsonReader>,
     connections: RefCell<Slab<(Rc<Progress>, Option<AbortHandle>)>>,
     date: RefCell<String>,
+    /// The time to the second or so, for what is limited in seconds.
+    now: Cell<Instant>,
     id_prefix: u32,
     next_id: Cell<u32>,
 }
@@ -103,6 +107,7 @@ impl EventLoop {
             reader: RefCell::default(),
             connections: RefCell::default(),
             date: RefCell::default(),
+            now: Cell::new(Instant::now()),
             id_prefix,
             next_id: Cell::new(0),
         };
@@ -124,7 +129,13 @@ impl EventLoop {
         self.date.borrow()
     }
 
+    /// The time, at most a second or so old.
+    pub fn recent(&self) -> Instant {
+        self.now.get()
+    }
+
     fn tell_date(&self) {
+        self.now.set(Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.date.replace(respond::http_date(now.as_secs()));
     }
@@ -149,12 +160,16 @@ impl EventLoop {
         let Some(place) = staged.get_mut(served.index) else {
             return Err(Error::new(Code::Internal, "a model has no place to stage rows"));
         };
-        let waiting = place.as_ref().map_or(0, |staged| staged.turn.buffer.rows());
+        let waiting = place.as_ref().map_or(0, |staged| staged.rows);
         batcher.admit(waiting, 1)?;
-        let Staged { turn, .. } = place.get_or_insert_with(|| Staged {
+        let staged = place.get_or_insert_with(|| Staged {
             served: served.clone(),
             turn: Turn { buffer: batcher.spare_buffer(), calls: Vec::new() },
+            rows: 0,
         });
+        let turn = &mut staged.turn;
+        // Should reading ever have panicked, what it left is not the next caller's.
+        turn.buffer.truncate(waiting);
         let (rows, read) = read(&mut self.reader.borrow_mut(), &mut turn.buffer)?;
         if let Err(error) = batcher.admit(waiting, rows) {
             turn.buffer.truncate(waiting);
@@ -168,6 +183,7 @@ impl EventLoop {
             self.flush.notify_one();
         }
         turn.calls.push((waiting.call.clone(), rows));
+        staged.rows += rows;
         Ok((Some(waiting), read))
     }
 
@@ -236,7 +252,7 @@ impl EventLoop {
 
     /// Remembers a connection until its task is over.
     pub fn enter(&self) -> (usize, Rc<Progress>) {
-        let progress = Rc::new(Progress { phase: Cell::new(Phase::Idle), since: Cell::new(Instant::now()) });
+        let progress = Rc::new(Progress { phase: Cell::new(Phase::Idle), since: Cell::new(self.recent()) });
         (self.connections.borrow_mut().insert((progress.clone(), None)), progress)
     }
 
@@ -259,7 +275,7 @@ impl EventLoop {
             ticks.tick().await;
             self.tell_date();
             let settings = &self.shared.settings;
-            let now = Instant::now();
+            let now = self.recent();
             for (_, (progress, abort)) in self.connections.borrow().iter() {
                 let limit_s = match progress.phase.get() {
                     Phase::Idle => settings.idle_timeout_s,

@@ -162,7 +162,7 @@ impl JsonReader {
         let plan = sink.plan;
         cursor.blank();
         let index = match plan.columns.get(*expected) {
-            Some(column) if cursor.is_key(&column.name) => Some(*expected),
+            Some(column) if cursor.is_key(&column.quoted) => Some(*expected),
             _ => {
                 let name = cursor.string(&mut self.scratch)?;
                 let index = plan.column(name);
@@ -471,20 +471,15 @@ impl<'b> Cursor<'b> {
         }
     }
 
-    /// Whether the key `name` stands here in plain letters; if so it is taken.
+    /// Whether the key `quoted` (a name and its closing quote) stands here; if so it is taken.
     #[inline]
-    fn is_key(&mut self, name: &str) -> bool {
+    fn is_key(&mut self, quoted: &[u8]) -> bool {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        if let Some((b'"', rest)) = rest.split_first()
-            && let Some((key, rest)) = rest.split_at_checked(name.len())
-            && key == name.as_bytes()
-            && rest.first() == Some(&b'"')
-            && !name.bytes().any(|b| b == b'\\' || b == b'"' || b < b' ')
-        {
-            self.at += name.len() + 2;
-            return true;
-        }
-        false
+        let found = rest.first() == Some(&b'"')
+            && !quoted.is_empty()
+            && rest.get(1..1 + quoted.len()).is_some_and(|key| key == quoted);
+        self.at += if found { 1 + quoted.len() } else { 0 };
+        found
     }
 
     /// Goes to the value of an object that starts with the key `rows` and an array, or with `columns` and

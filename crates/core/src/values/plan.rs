@@ -53,6 +53,8 @@ pub(super) enum Store {
 #[derive(Debug)]
 pub struct PlannedColumn {
     pub name: Box<str>,
+    /// The name and a closing quote, as JSON spells it; empty where JSON must escape it.
+    pub(super) quoted: Box<[u8]>,
     pub kind: Kind,
     pub(super) nullable: bool,
     pub(super) zoned: bool,
@@ -229,6 +231,7 @@ fn plan_column(column: &Column, slot: Option<Slot>) -> PlannedColumn {
     let element = column.element();
     PlannedColumn {
         name: column.name.as_str().into(),
+        quoted: quoted(&column.name),
         kind: column.kind,
         nullable: column.nullable,
         zoned: column.zone.is_some(),
@@ -245,6 +248,13 @@ fn plan_column(column: &Column, slot: Option<Slot>) -> PlannedColumn {
         outside: AtomicU64::new(0),
         describe: column.describe(),
     }
+}
+
+fn quoted(name: &str) -> Box<[u8]> {
+    if name.bytes().any(|b| b == b'\\' || b == b'"' || b < b' ') {
+        return Box::default();
+    }
+    format!("{name}\"").into_bytes().into()
 }
 
 fn range(seen: &Seen) -> Option<(f64, f64)> {
