@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from reference_engine import ReferenceEngine
 
+from monorail import _core
 from monorail.adapters import Form, find_adapter
+from monorail.bundle import writer
 from monorail.compile import Compiled, compile_model
 from monorail.compile.hard_rows import make_hard_rows
-from monorail.compile.proof import Original, Proof, prove
-from monorail.data import to_arrow
-from monorail.signature import infer
+from monorail.compile.proof import Engine, Original, Proof, prove
+from monorail.data import to_arrow, to_numpy
+from monorail.engine import runtime_library
+from monorail.signature import Signature, infer
 
 CLOSE = 1e-9
 
@@ -41,6 +47,27 @@ class Case:
 
     def engine(self, graph: bytes | None = None) -> ReferenceEngine:
         return ReferenceEngine(self.compiled, self.inputs, graph)
+
+    def serving_engine(self, folder: Path) -> Engine:
+        """The engine that serves, over an unpublished bundle in a folder."""
+        signature = Signature.from_json({"inputs": self.inputs, "outputs": self.compiled.outputs})
+        writer.write_graph(folder, self.compiled.to_bytes())
+        manifest = writer.manifest(
+            signature,
+            self.compiled.stage,
+            frameworks={},
+            environment={"python": "3.11", "platform": "test", "packages": {}},
+            data=writer.describe_data(self.table),
+            metrics={},
+            tags={},
+        )
+        engine = _core.Engine(str(folder), runtime=runtime_library(), manifest=json.dumps(manifest))
+
+        def score(rows: pa.Table) -> dict[str, np.ndarray]:
+            answers = pa.table(engine.predict(rows))
+            return {name: to_numpy(answers.column(name)) for name in answers.column_names}
+
+        return score
 
     def prove(
         self, held_out: Any = None, *, graph: bytes | None = None, least_rows: int = 600, **options: Any
