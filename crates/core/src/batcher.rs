@@ -61,6 +61,19 @@ struct Item {
     scored: Option<Outputs>,
 }
 
+impl Item {
+    /// The caller's answer, when its last rows are `start..` of `outputs`.
+    fn finish(&mut self, outputs: Arc<Outputs>, start: usize) -> Answer {
+        match self.scored.take() {
+            None => Answer { outputs, start, rows: self.rows },
+            Some(mut scored) => {
+                scored.extend(&outputs, start..start + self.rows);
+                Answer { rows: scored.rows, outputs: Arc::new(scored), start: 0 }
+            }
+        }
+    }
+}
+
 /// Rows that one turn of an event loop has read for one model.
 pub struct Turn {
     pub buffer: RowBuffer,
@@ -269,10 +282,9 @@ impl Batcher {
         };
         match outputs {
             Ok(outputs) => answer(batch, Ok(Arc::new(outputs))),
-            Err(_) => deliver(batch.iter().map(|item| {
+            Err(_) => deliver(batch.iter_mut().map(|item| {
                 let alone = self.score(&item.buffer, item.start, item.rows);
-                let alone = alone.map(|o| Answer { rows: o.rows, outputs: Arc::new(o), start: 0 });
-                (item.call.clone(), alone)
+                (item.call.clone(), alone.map(|outputs| item.finish(Arc::new(outputs), 0)))
             })),
         }
     }
@@ -280,25 +292,21 @@ impl Batcher {
     /// Scores the next part of a request larger than a batch, and queues the rest behind the others.
     fn run_part(&self, batch: &mut Vec<Item>) {
         let Some(mut item) = batch.pop() else { return };
-        let rows = item.rows.min(self.max_batch_rows);
+        let rows = self.max_batch_rows;
         let outputs = match self.score(&item.buffer, item.start, rows) {
             Ok(outputs) => outputs,
             Err(error) => return deliver(std::iter::once((item.call, Err(error)))),
         };
         match &mut item.scored {
-            Some(scored) => scored.append(&outputs),
+            Some(scored) => scored.extend(&outputs, 0..rows),
             scored => *scored = Some(outputs),
         }
+        // There is more: a part is only run alone while the rows left are over a batch.
         item.start += rows;
         item.rows -= rows;
-        if item.rows > 0 {
-            self.rows.fetch_add(item.rows, Ordering::Relaxed);
-            lock(&self.queue).items.push_back(item);
-            self.work.notify_one();
-        } else if let Some(outputs) = item.scored.take() {
-            let whole = Answer { rows: outputs.rows, outputs: Arc::new(outputs), start: 0 };
-            deliver(std::iter::once((item.call, Ok(whole))));
-        }
+        self.rows.fetch_add(item.rows, Ordering::Relaxed);
+        lock(&self.queue).items.push_back(item);
+        self.work.notify_one();
     }
 
     fn score(&self, buffer: &RowBuffer, start: usize, rows: usize) -> Result<Outputs> {
@@ -317,11 +325,12 @@ pub fn deadline_exceeded() -> Error {
 }
 
 /// Gives every caller of a batch its own rows.
-fn answer(batch: &[Item], outputs: Result<Arc<Outputs>>) {
+fn answer(batch: &mut [Item], outputs: Result<Arc<Outputs>>) {
     let mut start = 0;
-    deliver(batch.iter().map(|item| {
-        let mine = outputs.clone().map(|outputs| Answer { outputs, start, rows: item.rows });
-        start += item.rows;
+    deliver(batch.iter_mut().map(|item| {
+        let rows = item.rows;
+        let mine = outputs.clone().map(|outputs| item.finish(outputs, start));
+        start += rows;
         (item.call.clone(), mine)
     }));
 }

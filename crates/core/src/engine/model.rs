@@ -108,7 +108,7 @@ impl Model {
             let answer = answer?;
             match &mut all {
                 None => all = Some(answer),
-                Some(all) => all.append(&answer),
+                Some(all) => all.extend(&answer, 0..answer.rows),
             }
         }
         all.ok_or_else(|| Error::new(Code::Internal, "no batch was scored"))

@@ -223,11 +223,6 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Adds the rows of another answer of the same model.
-    pub fn append(&mut self, other: &Self) {
-        self.extend(other, 0..other.rows);
-    }
-
     /// A copy of some of its rows.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
@@ -250,7 +245,8 @@ impl Outputs {
         Self { rows: range.len(), columns }
     }
 
-    fn extend(&mut self, other: &Self, range: Range<usize>) {
+    /// Adds some rows of another answer of the same model.
+    pub fn extend(&mut self, other: &Self, range: Range<usize>) {
         for ((mine, width), (theirs, _)) in self.columns.iter_mut().zip(&other.columns) {
             mine.extend(theirs, range.start * *width..range.end * *width);
         }
