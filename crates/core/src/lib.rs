@@ -1,4 +1,12 @@
 //! The Monorail data plane: everything between a request's bytes and its answer's, without Python.
+//!
+//! Nothing a client sends may end in a panic: what could is denied here, tests aside.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod batcher;
 pub mod bench;
