@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 def runtime_library() -> str:
     """Path of the ONNX Runtime library that the installed wheel brings, found without importing it.
 
+    Its telemetry, which the wheel has on, is switched off first: nothing leaves the machine, and no file is written.
+
     Raises:
         EngineError: ``runtime_missing``.
     """
+    # Read when the library starts; its own API would switch telemetry off only after that.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     spec = importlib.util.find_spec("onnxruntime")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         found = sorted(
