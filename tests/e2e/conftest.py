@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one run of the demo."""
+"""What the end-to-end tests share: one run of the demo, and ``tests.support``, importable from any working folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = str(Path(__file__).parents[2])
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the tests of running servers share: hand-made bundles, server processes, raw sockets."""
