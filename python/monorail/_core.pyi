@@ -8,6 +8,8 @@ This stub is written by hand and compared with the built module by ``tests/archi
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol, final
 
 class ArrowStream(Protocol):
@@ -74,15 +76,15 @@ class Registry:
         path: The folder. It need not exist; the first draft makes it, with mode 0700.
     """
 
-    def __new__(cls, path: str) -> Registry: ...
+    def __new__(cls, path: str | PathLike[str]) -> Registry: ...
     @property
-    def path(self) -> str:
+    def path(self) -> Path:
         """The folder."""
 
     def list(self) -> str:
         """JSON: ``[{"name", "versions": [{"version", "created"}], "aliases": {alias: version}}]``, sorted by name."""
 
-    def resolve(self, reference: str) -> tuple[str, int, str]:
+    def resolve(self, reference: str) -> tuple[str, int, Path]:
         """Find a model: ``name`` (the newest version), ``name@version`` or ``name@alias``.
 
         Returns:
@@ -110,7 +112,7 @@ class Draft:
     """A claimed version that is not published yet."""
 
     @property
-    def path(self) -> str:
+    def path(self) -> Path:
         """The folder to write the bundle's files into."""
 
     @property
@@ -147,9 +149,9 @@ class Bundle:
         BundleError: ``bundle_damaged``, naming the file; ``bundle_unsupported``; ``graph_refused``.
     """
 
-    def __new__(cls, path: str) -> Bundle: ...
+    def __new__(cls, path: str | PathLike[str]) -> Bundle: ...
     @property
-    def path(self) -> str:
+    def path(self) -> Path:
         """The folder."""
 
     @property
@@ -174,9 +176,9 @@ class Engine:
 
     def __new__(
         cls,
-        path: str,
+        path: str | PathLike[str],
         *,
-        runtime: str,
+        runtime: str | PathLike[str],
         threads: int = 0,
         manifest: str | None = None,
         unknown_columns: str = "refuse",
@@ -232,7 +234,7 @@ class Server:
         SettingError: ``setting_invalid`` or ``address_in_use``.
     """
 
-    def __new__(cls, models: str, settings: str, *, runtime: str) -> Server: ...
+    def __new__(cls, models: str, settings: str, *, runtime: str | PathLike[str]) -> Server: ...
     @property
     def address(self) -> str:
         """Where it listens: ``http://HOST:PORT``, with the port that was found for 0."""

@@ -72,7 +72,7 @@ def load(
         EngineError: ``runtime_missing`` or ``engine_failed``.
     """
     _, _, path = Registry(registry).resolve(reference)
-    core = _core.Engine(str(path), runtime=runtime_library(), threads=threads, unknown_columns=unknown_columns)
+    core = _core.Engine(path, runtime=runtime_library(), threads=threads, unknown_columns=unknown_columns)
     return Model(core, Version.from_manifest(core.manifest, path))
 
 

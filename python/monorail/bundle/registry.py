@@ -63,7 +63,7 @@ class Registry:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = find_registry(path)
-        self._core = _core.Registry(str(self.path))
+        self._core = _core.Registry(self.path)
 
     def __repr__(self) -> str:
         return f"Registry({str(self.path)!r})"
@@ -96,8 +96,7 @@ class Registry:
             return reference.name, reference.version, reference.path
         if os.sep in reference:
             return _at_path(Path(reference))
-        name, version, path = self._core.resolve(reference)
-        return name, version, Path(path)
+        return self._core.resolve(reference)
 
     def version(self, reference: str | Version) -> Version:
         """Read a bundle's description, after checking its files against their digests.
@@ -110,7 +109,7 @@ class Registry:
             BundleError: a file is missing or altered, or the format is not one this version reads.
         """
         _, _, path = self.resolve(reference)
-        return Version.from_manifest(_core.Bundle(str(path)).manifest, path)
+        return Version.from_manifest(_core.Bundle(path).manifest, path)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """The aliases of a model and the version each points at."""

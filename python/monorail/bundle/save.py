@@ -95,7 +95,7 @@ def save(
     rows = conform(table, signature)
     draft = Registry(registry).draft(name)
     try:
-        folder = Path(draft.path)
+        folder = draft.path
         writer.write_graph(folder, compiled.to_bytes())
         described = _described(signature, compiled, description, table, notes)
         proof = prove(
@@ -130,7 +130,7 @@ def _described(
 
 def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     """The serving engine over the draft, as the function that the proof judges."""
-    engine = _core.Engine(str(folder), runtime=runtime_library(), manifest=json.dumps(described))
+    engine = _core.Engine(folder, runtime=runtime_library(), manifest=json.dumps(described))
 
     def score(rows: pa.Table) -> dict[str, np.ndarray]:
         answers = read_stream(engine.predict(rows))
@@ -146,7 +146,7 @@ def _publish(draft: _core.Draft, described: dict[str, Any], proof: Proof, unprov
     described |= {
         "row_wise": proof.row_wise,
         "proof": {**proof.summary(), "unproven": not proof.passed},
-        "golden": writer.write_golden(Path(draft.path), proof.golden),
+        "golden": writer.write_golden(draft.path, proof.golden),
     }
     draft.publish(json.dumps(described, allow_nan=False))
 
