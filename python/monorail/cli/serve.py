@@ -12,6 +12,8 @@ from ..settings import SETTINGS, Setting
 from .options import Decorator, registry_option
 from .printer import Printer
 
+#: How long a second signal may go unnoticed, in seconds.
+STEP_S = 0.1
 _KINDS: dict[str, Any] = {"int": click.INT, "float": click.FLOAT, "string": click.STRING}
 
 
@@ -61,6 +63,8 @@ def command(models: tuple[str, ...], config: str | None, registry: str | None, *
     server = serve(*models, registry=registry, config=config, **settings)
     printer.data(server.url)
     asked.wait()
-    printer.say("draining")
+    # Nothing is said here: stderr may be a pipe that nobody reads. The server's own log never waits.
     server.begin_drain()
-    server.wait()
+    # In steps: Python runs the handler of a second signal between them only.
+    while not server.wait(timeout_s=STEP_S):
+        pass
