@@ -66,7 +66,7 @@ fn unreadable(py: Python<'_>, error: &ArrowError) -> PyErr {
 }
 
 /// Answers on their way to Python: a table that hands out Arrow streams of itself.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct ArrowStream {
     schema: SchemaRef,
     batch: RecordBatch,

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use crate::errors;
 
 /// See `_core.pyi`.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct Bundle {
     #[pyo3(get)]
     path: PathBuf,

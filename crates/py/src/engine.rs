@@ -16,7 +16,7 @@ use crate::{errors, records};
 const MAX_BATCH_ROWS: usize = 1_024;
 
 /// See `_core.pyi`.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct Engine {
     model: Model,
     threads: usize,

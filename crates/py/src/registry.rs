@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::errors;
 
 /// See `_core.pyi`.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct Registry(registry::Registry);
 
 #[pymethods]
@@ -58,7 +58,7 @@ impl Registry {
 }
 
 /// See `_core.pyi`.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct Draft(registry::Draft);
 
 #[pymethods]

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::errors;
 
 /// See `_core.pyi`.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "monorail._core")]
 pub struct Server(lifecycle::Server);
 
 #[pymethods]

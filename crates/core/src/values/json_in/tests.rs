@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bundle::manifest::StageInput;
+use crate::error::Error;
 use crate::signature::Signature;
 use crate::values::{TensorBuffer, plan::Plan};
 
