@@ -31,8 +31,8 @@ pub fn environment(path: &Path) -> Result<&'static Environment> {
         .with_telemetry(false)
         .build()
         .map_err(|e| missing(format!("ONNX Runtime does not start: {e}")))?;
-    // What it warns of concerns graph makers, and it writes to stderr by itself.
-    environment.set_log_level(ort::logging::LogLevel::Error);
+    // It writes to stderr by itself and waits for whoever reads there; a call's failure is its error anyway.
+    environment.set_log_level(ort::logging::LogLevel::Fatal);
     Ok(ENVIRONMENT.get_or_init(|| environment))
 }
 

@@ -281,10 +281,15 @@ impl Connection {
 
     /// Whether the client has gone, looked at while an engine works for it.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> bool {
-        if self.input.len() > self.answering + LIMIT_AHEAD_BYTES {
-            return false;
+        // Until the socket has no more: only then does what happens next on it wake this task.
+        while self.input.len() <= self.answering + LIMIT_AHEAD_BYTES {
+            match self.poll_fill(context) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return true,
+                Poll::Pending => return false,
+            }
         }
-        matches!(self.poll_fill(context), Poll::Ready(Ok(0) | Err(_)))
+        false
     }
 
     fn set_phase(&self, phase: Phase) {
