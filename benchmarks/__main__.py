@@ -1,0 +1,27 @@
+"""Run every benchmark, or those that are named: ``python -m benchmarks [NAME...] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import http_single_row, predict_flights, startup
+
+BENCHMARKS = {"http_single_row": http_single_row, "predict_flights": predict_flights, "startup": startup}
+
+
+def main() -> int:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="short runs, to see that everything works")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    for name in arguments.names or BENCHMARKS:
+        BENCHMARKS[name].main(["--quick"] if arguments.quick else [])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`Model.predict` on 336,776 flights beside ONNX Runtime alone on arrays that are ready for it.
+
+Monorail gets an Arrow table and gives one back: it checks every value, brings the columns into the graph's form, and
+makes Arrow of the answers. The rival is the same graph in the same runtime, called from Python with NumPy arrays that
+were made before the clock started. Once with one thread each, once with what each does when nobody says anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import monorail as mr
+from monorail.cli.demo import flights
+
+from .models import flights_bundle
+from .tables import heading, median, table, verdict, with_noise
+
+MOST_OF_RUNTIME = 1.15
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.predict_flights", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="two rounds")
+    options = parser.parse_args(arguments)
+    rounds = 2 if options.quick else options.rounds
+    heading(f"Model.predict on 336,776 flights, beside bare ONNX Runtime, {rounds} rounds")
+    version = flights_bundle()
+    frame = flights.read_flights()[flights.COLUMNS]
+    question = pa.Table.from_pandas(frame, preserve_index=False)
+    arrays = ready_arrays(version, frame)
+    for words, threads in (("one thread", 1), ("default threads", 0)):
+        model, session = mr.load(version, threads=threads), bare_session(version, threads)
+
+        def ours(model: mr.Model = model) -> Any:
+            return model.predict(question)
+
+        def bare(session: Any = session) -> Any:
+            return session.run(["label", "probability"], arrays)
+
+        _check(ours(), bare())
+        times = in_turn({"Model.predict": ours, "bare ONNX Runtime": bare}, rounds)
+        rows = [
+            [name, with_noise(seconds, ".3f"), f"{len(frame) / median(seconds):,.0f}"]
+            for name, seconds in times.items()
+        ]
+        table((words, "seconds", "rows/s"), rows)
+        ratio = median(times["Model.predict"]) / median(times["bare ONNX Runtime"])
+        verdict(f"time of bare ONNX Runtime's, {words}", ratio, MOST_OF_RUNTIME, at_most=True)
+
+
+def ready_arrays(version: mr.Version, frame: Any) -> dict[str, np.ndarray]:
+    """The graph's inputs for all rows, as the bundle's stage describes them."""
+    kinds = {"string": np.dtype(object), "float64": np.dtype(np.float64), "int64": np.dtype(np.int64)}
+    inputs = version.manifest["stages"][0]["inputs"]
+    return {
+        entry["name"]: np.ascontiguousarray(frame[entry["columns"]].to_numpy(dtype=kinds[entry["type"]]))
+        for entry in inputs
+    }
+
+
+def bare_session(version: mr.Version, threads: int) -> Any:
+    """The graph in ONNX Runtime's own Python interface; 0 threads is what it does by itself."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+    graph = str(version.path / version.manifest["stages"][0]["graph"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, taken in turn so that a disturbance meets all of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def _check(ours: pa.Table, bare: Sequence[np.ndarray]) -> None:
+    """See that both did the same work."""
+    labels = ours["label"].to_numpy()
+    probabilities = ours["probability"].combine_chunks().flatten().to_numpy().reshape(len(labels), -1)
+    if not np.array_equal(labels, bare[0].ravel()) or not np.allclose(probabilities, bare[1], rtol=0, atol=1e-9):
+        raise SystemExit("Model.predict and bare ONNX Runtime disagree")
+
+
+if __name__ == "__main__":
+    main()
