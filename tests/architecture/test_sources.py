@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "monorail"
 FILES = sorted(PACKAGE.rglob("*.py"))
+RUST = sorted(path for path in (ROOT / "crates").glob("*/src/**/*.rs"))
 MOST_LINES = 500
 MOST_FUNCTION_LINES = 60
 
@@ -24,7 +25,12 @@ def test_says_its_subject(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", RUST, ids=name)
+def test_rust_says_its_subject(path):
+    assert path.read_text(encoding="utf-8").startswith("//! ")
+
+
+@pytest.mark.parametrize("path", [*FILES, *RUST], ids=name)
 def test_is_not_too_long(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 

@@ -7,6 +7,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
 )]
 #![deny(clippy::undocumented_unsafe_blocks)]
+#![warn(clippy::too_many_lines)]
 
 pub mod batcher;
 pub mod bench;

@@ -106,65 +106,88 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
         request_id: None,
         length,
     };
-    let (mut chunked, mut lengths, mut hosts) = (false, None, 0);
+    let mut framing = FramingHeaders::default();
     for header in request.headers.iter() {
-        match header.name.len() {
-            4 if header.name.eq_ignore_ascii_case("host") => hosts += 1,
-            6 if header.name.eq_ignore_ascii_case("accept") => head.accept = accept(header.value, head.accept),
-            6 if header.name.eq_ignore_ascii_case("expect") => {
-                head.expect_continue = header.value.eq_ignore_ascii_case(b"100-continue");
-            }
-            10 if header.name.eq_ignore_ascii_case("connection") => {
-                for word in header.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                    if word.eq_ignore_ascii_case(b"close") {
-                        head.close = true;
-                    } else if old && word.eq_ignore_ascii_case(b"keep-alive") {
-                        head.close = false;
-                    }
+        framing.note(header, old)?;
+        note(&mut head, header, bytes, old)?;
+    }
+    head.framing = framing.decide(old)?;
+    Ok(Some(head))
+}
+
+/// Takes what a header says of the request, its framing aside.
+fn note(head: &mut Head, header: &httparse::Header, bytes: &[u8], old: bool) -> Result<()> {
+    // Lengths tell most names apart before any letter is compared.
+    match header.name.len() {
+        6 if header.name.eq_ignore_ascii_case("accept") => head.accept = accept(header.value, head.accept),
+        6 if header.name.eq_ignore_ascii_case("expect") => {
+            head.expect_continue = header.value.eq_ignore_ascii_case(b"100-continue");
+        }
+        10 if header.name.eq_ignore_ascii_case("connection") => {
+            for word in header.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                if word.eq_ignore_ascii_case(b"close") {
+                    head.close = true;
+                } else if old && word.eq_ignore_ascii_case(b"keep-alive") {
+                    head.close = false;
                 }
             }
-            12 if header.name.eq_ignore_ascii_case("content-type") && head.content != Content::Encoded => {
-                head.content = content(header.value);
+        }
+        12 if header.name.eq_ignore_ascii_case("content-type") && head.content != Content::Encoded => {
+            head.content = content(header.value);
+        }
+        12 if header.name.eq_ignore_ascii_case("x-request-id") => {
+            let fits = (1..=LIMIT_REQUEST_ID_BYTES).contains(&header.value.len())
+                && header.value.iter().all(|b| (0x21..0x7f).contains(b) && *b != b'"' && *b != b'\\');
+            head.request_id = fits.then(|| place(bytes, header.value)).flatten();
+        }
+        16 if header.name.eq_ignore_ascii_case("content-encoding")
+            && !header.value.eq_ignore_ascii_case(b"identity") =>
+        {
+            head.content = Content::Encoded;
+        }
+        18 if header.name.eq_ignore_ascii_case("monorail-timeout-s") => head.timeout = Some(timeout(header.value)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The headers that say where a body ends and whose request it is: how requests get smuggled.
+#[derive(Default)]
+struct FramingHeaders {
+    length: Option<usize>,
+    chunked: bool,
+    hosts: usize,
+}
+
+impl FramingHeaders {
+    fn note(&mut self, header: &httparse::Header, old: bool) -> Result<()> {
+        if header.name.eq_ignore_ascii_case("host") {
+            self.hosts += 1;
+        } else if header.name.eq_ignore_ascii_case("content-length") {
+            let length = decimal(header.value)
+                .filter(|length| self.length.is_none_or(|other| other == *length))
+                .ok_or_else(|| malformed("Content-Length is not one decimal number"))?;
+            self.length = Some(length);
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            if self.chunked || old || !header.value.eq_ignore_ascii_case(b"chunked") {
+                return Err(malformed("Transfer-Encoding is not chunked, once, in HTTP/1.1"));
             }
-            12 if header.name.eq_ignore_ascii_case("x-request-id") => {
-                let fits = (1..=LIMIT_REQUEST_ID_BYTES).contains(&header.value.len())
-                    && header.value.iter().all(|b| (0x21..0x7f).contains(b) && *b != b'"' && *b != b'\\');
-                head.request_id = fits.then(|| place(bytes, header.value)).flatten();
-            }
-            14 if header.name.eq_ignore_ascii_case("content-length") => {
-                let length = decimal(header.value)
-                    .filter(|length| lengths.is_none_or(|other| other == *length))
-                    .ok_or_else(|| malformed("Content-Length is not one decimal number"))?;
-                lengths = Some(length);
-            }
-            16 if header.name.eq_ignore_ascii_case("content-encoding")
-                && !header.value.eq_ignore_ascii_case(b"identity") =>
-            {
-                head.content = Content::Encoded;
-            }
-            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                if chunked || old || !header.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(malformed("Transfer-Encoding is not chunked, once, in HTTP/1.1"));
-                }
-                chunked = true;
-            }
-            18 if header.name.eq_ignore_ascii_case("monorail-timeout-s") => {
-                head.timeout = Some(timeout(header.value)?);
-            }
-            _ => {}
+            self.chunked = true;
+        }
+        Ok(())
+    }
+
+    fn decide(&self, old: bool) -> Result<Framing> {
+        if self.hosts > 1 || (self.hosts == 0 && !old) {
+            return Err(malformed("there is not exactly one Host header"));
+        }
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(malformed("both Content-Length and Transfer-Encoding are given")),
+            (true, None) => Ok(Framing::Chunked),
+            (false, Some(length)) if length > 0 => Ok(Framing::Length(length)),
+            (false, _) => Ok(Framing::None),
         }
     }
-    // Two ways to tell a body's end, or none to tell whose request it is, are how requests get smuggled.
-    head.framing = match (chunked, lengths) {
-        (true, Some(_)) => return Err(malformed("both Content-Length and Transfer-Encoding are given")),
-        (true, None) => Framing::Chunked,
-        (false, Some(length)) if length > 0 => Framing::Length(length),
-        (false, _) => Framing::None,
-    };
-    if hosts > 1 || (hosts == 0 && !old) {
-        return Err(malformed("there is not exactly one Host header"));
-    }
-    Ok(Some(head))
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -357,19 +357,9 @@ impl<'b> Cursor<'b> {
             exponent = i32::try_from(at - fraction).map_or(i32::MIN, |n| -n);
         }
         if matches!(bytes.get(at), Some(b'e' | b'E')) {
-            at += 1;
-            let minus = bytes.get(at) == Some(&b'-');
-            at += usize::from(matches!(bytes.get(at), Some(b'-' | b'+')));
-            let first = at;
-            let mut written: i32 = 0;
-            while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-                written = written.saturating_mul(10).saturating_add(i32::from(digit));
-                at += 1;
-            }
-            if at == first {
-                return Err(malformed(format!("a number is not written as JSON has it at byte {start}")).into());
-            }
-            exponent = exponent.saturating_add(if minus { -written } else { written });
+            let written = read_exponent(bytes, &mut at);
+            let written = written.ok_or_else(|| malformed(format!("a number has no exponent at byte {start}")))?;
+            exponent = exponent.saturating_add(written);
         }
         self.at = at;
         if digits <= 19 && mantissa <= 1 << 53 && exponent.unsigned_abs() <= 22 {
@@ -426,6 +416,20 @@ impl<'b> Cursor<'b> {
             _ => Err(self.unexpected("a value").into()),
         }
     }
+}
+
+/// Reads what follows an `e`, the letter included; `None` where no digit does.
+fn read_exponent(bytes: &[u8], at: &mut usize) -> Option<i32> {
+    *at += 1;
+    let minus = bytes.get(*at) == Some(&b'-');
+    *at += usize::from(matches!(bytes.get(*at), Some(b'-' | b'+')));
+    let first = *at;
+    let mut written: i32 = 0;
+    while let Some(digit) = bytes.get(*at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        written = written.saturating_mul(10).saturating_add(i32::from(digit));
+        *at += 1;
+    }
+    (*at > first).then_some(if minus { -written } else { written })
 }
 
 /// Powers of ten that doubles hold exactly.
