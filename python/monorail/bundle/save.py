@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..compile.proof import Original, Proof, prove
 from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
 from ..errors import InputError, SignatureError
+from ..progress import progress
 from ..signature import Output, Signature, infer
 from . import writer
 from .environment import environment
@@ -28,6 +30,8 @@ from .version import Version
 
 #: Most golden rows a bundle keeps.
 MAX_GOLDEN_ROWS = 256
+#: Rows below which a proof takes no second.
+_ROWS_WORTH_A_BAR = 50_000
 
 
 def save(
@@ -98,20 +102,40 @@ def save(
         folder = draft.path
         writer.write_graph(folder, compiled.to_bytes())
         described = _described(signature, compiled, description, table, notes)
-        proof = prove(
-            Original(model, adapter, form, tuple(output.name for output in signature.outputs)),
-            _scorer(folder, described),
-            rows,
-            make_hard_rows(signature.to_json()["inputs"], rows, compiled.splits),
-            rtol=rtol,
-            atol=atol,
-            golden_rows=golden_rows,
-        )
+        hard = make_hard_rows(signature.to_json()["inputs"], rows, compiled.splits)
+        with _proving(len(rows) + len(hard.table), quiet) as advance:
+            proof = prove(
+                Original(model, adapter, form, tuple(output.name for output in signature.outputs)),
+                _scorer(folder, described),
+                rows,
+                hard,
+                rtol=rtol,
+                atol=atol,
+                golden_rows=golden_rows,
+                progress=advance,
+            )
         _publish(draft, described, proof, unproven)
     except BaseException:
         draft.discard()
         raise
     return Version.from_manifest((folder / "bundle.json").read_text(encoding="utf-8"), folder)
+
+
+@contextlib.contextmanager
+def _proving(total: int, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar for the proof, unless it is over before anybody looks."""
+    if quiet or total < _ROWS_WORTH_A_BAR:
+        yield None
+        return
+    with progress(f"proving the graph on {total:,} rows", total) as advance:
+        shown = 0
+
+        def show(done: int, _: int) -> None:
+            nonlocal shown
+            advance(done - shown)
+            shown = done
+
+        yield show
 
 
 def _described(

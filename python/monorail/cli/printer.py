@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import MonorailError
+from ..progress import progress
 
 
 class Printer:
-    """Decides where text goes. rich is imported only for progress, and only where a person watches.
+    """Decides where text goes.
 
     Args:
         quiet: No talk but errors.
@@ -72,14 +73,8 @@ class Printer:
         Yields:
             A function to call with how much more is done.
         """
-        if self.quiet or not sys.stderr.isatty():
-            self.say(f"{what} …")
+        if self.quiet:
             yield lambda done: None
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done: bar.advance(task, done)
+        with progress(what, total) as advance:
+            yield advance
