@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,13 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def columns_of(rows: list[Row]) -> dict[str, list[Any]]:
+def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Rows as columns; what a row lacks is null."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def body_of(form: str, rows: list[Row]) -> str:
+def body_of(form: str, rows: Sequence[Row]) -> str:
     if form == "record":
         return to_json(dict(rows[0]))
     if form == "rows":
@@ -140,7 +140,7 @@ class Roads:
     def post(self, name: str, body: bytes, *headers: str) -> Answer:
         return self.raw.ask("POST", f"/models/{name}/predict", body, *headers)
 
-    def json(self, name: str, form: str, rows: list[Row]) -> Outcome:
+    def json(self, name: str, form: str, rows: Sequence[Row]) -> Outcome:
         """HTTP with a body of one form."""
         return from_answer(self.post(name, body_of(form, rows).encode()))
 
