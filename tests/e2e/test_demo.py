@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ import monorail as mr
 from monorail.cli.demo import chosen_registry
 from monorail.cli.demo.rail import curl
 from monorail.cli.demo.report import summary
-from monorail.cli.main import monorail as group
 
 # The first test to ask for the demo waits for all of it.
 pytestmark = pytest.mark.timeout(300)
@@ -93,9 +91,3 @@ def test_a_missing_package_names_the_extra(package, tmp_path):
     assert done.stderr == (
         f"error: the demo needs packages that are not installed: {package}\nhint: pip install 'monorail[demo]'\n"
     )
-
-
-def test_make_demo_runs_it():
-    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
-    assert "\n\t@$(VENV)/bin/monorail demo\n" in makefile
-    assert "demo" in group.commands or group.get_command(None, "demo") is not None  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,37 @@
+"""Every example runs, alone, in an empty folder, without a warning; and so do the benchmarks' command lines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def test_all_examples_are_listed():
+    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert EXAMPLES
+    assert all(f"[{path.name}]({path.name})" in text for path in EXAMPLES)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(path, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", ".http_single_row", ".predict_flights", ".startup"])
+def test_benchmark_says_what_it_takes(name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks{name}", "--help"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--quick" in done.stdout
