@@ -35,7 +35,7 @@ def flights_bundle() -> mr.Version:
         print("   fitting and saving the flights model (kept for the next run)", flush=True)
         table = flights.read_flights()
         model, auc = flights.fit(table)
-        return rail.save(model, table, auc, registry)
+        return rail.save(model, table, auc, registry, quiet=True)
 
 
 def cancer() -> tuple[Any, Any]:

