@@ -351,6 +351,10 @@ enum Chunk {
 /// Takes one chunk, or a part of one, off the front of `bytes`.
 fn take_chunk(bytes: &[u8], body: &mut Vec<u8>, limit: usize) -> Result<Chunk> {
     let malformed = || Error::new(Code::MalformedRequest, "the chunked body cannot be read");
+    // The parser takes a line without any digit for the size 0, and with it for the end.
+    if bytes.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(malformed());
+    }
     let (line, size) = match httparse::parse_chunk_size(bytes) {
         Ok(httparse::Status::Complete((line, size))) => (line, size),
         // A size line that does not end is not waited for.
@@ -422,6 +426,8 @@ mod tests {
             (b"zz\r\n", Code::MalformedRequest),
             (b"1\r\nab", Code::MalformedRequest),
             (b"-1\r\n", Code::MalformedRequest),
+            (b"\r\n", Code::MalformedRequest),
+            (b";x\r\n", Code::MalformedRequest),
         ] {
             let error = take_chunk(bytes, &mut body, 100);
             assert!(error.as_ref().is_err_and(|e| e.code() == code) || error == Ok(Chunk::More), "{bytes:?} {error:?}");

@@ -1,6 +1,8 @@
 //! Arrow into column buffers: IPC streams from the network, record batches from this process.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -30,9 +32,31 @@ use super::sink::{Number, Sink};
 pub fn read_stream(body: &[u8], plan: &Plan, buffer: &mut RowBuffer, limit_rows: usize) -> Result<usize> {
     // The decoder checks what it reads; should hostile bytes still make it panic, that is their sender's
     // error and nobody else's.
-    let (schema, batches) = catch_unwind(AssertUnwindSafe(|| decode(body, limit_rows)))
+    let (schema, batches) = quietly(|| catch_unwind(AssertUnwindSafe(|| decode(body, limit_rows))))
         .unwrap_or_else(|_| Err(malformed("its messages contradict each other")))?;
     read_batches(&schema, &batches, plan, buffer, limit_rows)
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work whose panics are nobody's to read about: written to stderr by whoever sends the right bytes, they
+/// would fill a log, or a pipe that nobody reads and with it the thread. All other panics are said as before.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let done = work();
+    QUIET.set(false);
+    done
 }
 
 fn decode(body: &[u8], limit_rows: usize) -> Result<(Schema, Vec<RecordBatch>)> {
