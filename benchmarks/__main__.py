@@ -18,9 +18,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    status = 0
     for name in arguments.names or BENCHMARKS:
-        BENCHMARKS[name].main(["--quick"] if arguments.quick else [])
-    return 0
+        try:
+            BENCHMARKS[name].main(["--quick"] if arguments.quick else [])
+        except SystemExit as refusal:
+            # One that lacks a program does not keep the others from running.
+            print(f"{name}: {refusal}", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
