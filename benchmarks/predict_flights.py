@@ -2,8 +2,8 @@
 
 Monorail gets an Arrow table and gives one back: it checks every value, brings the columns into the graph's form, and
 makes Arrow of the answers. The rival is the same graph in the same runtime, called from Python with NumPy arrays that
-were made before the clock started, in one call for all rows and in calls of as many rows as Monorail gives it: the faster of
-the two is compared with. Once with one thread each, once with what each does when nobody says anything.
+were made before the clock started: in one call for all rows, and in calls of as many rows as Monorail gives it. The
+faster of the two is what Monorail is compared with. Once with one thread each, once with what each does by itself.
 """
 
 from __future__ import annotations
