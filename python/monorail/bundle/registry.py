@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -132,11 +133,15 @@ def _at_path(path: Path) -> tuple[str, int, Path]:
     """Name and version of the bundle in a folder."""
     path = path.expanduser().resolve()
     try:
-        manifest = json.loads((path / "bundle.json").read_bytes())
+        file = path / "bundle.json"
+        # Before it is opened: a pipe in its place would be waited for.
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise ValueError("it is not a regular file")
+        manifest = json.loads(file.read_bytes())
         return manifest["name"], manifest["version"], path
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{path} holds no bundle that can be read",
+            f"{path} holds no bundle.json that can be read",
             code="bundle_damaged",
             hint="name a bundle's folder, the one with bundle.json in it, or a model of the registry",
         ) from error

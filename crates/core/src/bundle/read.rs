@@ -116,7 +116,7 @@ fn read_listed(folder: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>> 
 }
 
 /// Reads a regular file of at most `limit` bytes that lies in `folder` itself.
-fn read_file(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_file(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
     if name != FILE_NAME {
         check_file_name(name)?;
     }

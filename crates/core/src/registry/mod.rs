@@ -34,7 +34,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::manifest::FILE_NAME;
+use crate::bundle::manifest::{FILE_NAME, LIMIT_MANIFEST_BYTES};
+use crate::bundle::read::read_file;
 use crate::error::{Code, Error, Result};
 use crate::names::{self, Reference, Selector};
 use crate::suggest;
@@ -280,8 +281,9 @@ fn created(folder: &Path) -> String {
     struct Created {
         created: String,
     }
-    let text = fs::read_to_string(folder.join(FILE_NAME)).unwrap_or_default();
-    serde_json::from_str::<Created>(&text).map(|c| c.created).unwrap_or_default()
+    // As a bundle's file is opened: no link is followed, and no writer of a pipe is waited for.
+    let bytes = read_file(folder, FILE_NAME, LIMIT_MANIFEST_BYTES).unwrap_or_default();
+    serde_json::from_slice::<Created>(&bytes).map(|c| c.created).unwrap_or_default()
 }
 
 /// What there is of a model, in words.
