@@ -180,7 +180,6 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "unknown_version": NotFoundError,
     "method_not_allowed": InputError,
     "not_acceptable": InputError,
-    "request_timeout": InputError,
     "body_too_large": InputError,
     "too_deep": InputError,
     "too_many_rows": InputError,

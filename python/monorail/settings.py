@@ -91,6 +91,14 @@ SETTINGS: tuple[Setting, ...] = (
         help="Most bytes of a request's body; more are answered 413.",
     ),
     Setting(
+        name="limit_buffered_bytes",
+        type="int",
+        default=1073741824,
+        minimum=1,
+        maximum=1099511627776,
+        help="Most bytes of bodies and answers over 64 KiB that all connections hold together; a body above that is answered 503.",
+    ),
+    Setting(
         name="unknown_columns",
         type="string",
         default="refuse",

@@ -17,8 +17,8 @@ use crate::values::{Outputs, RowBuffer};
 
 /// Spare buffers kept for the event loops.
 const SPARE_BUFFERS: usize = 16;
-/// Rows over which a spare buffer is not kept.
-const SPARE_ROWS: usize = 4_096;
+/// Bytes over which a spare buffer is not kept.
+const SPARE_BYTES: usize = 4 << 20;
 
 /// Rows of an answer: the batch's outputs are shared by all its callers.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ struct Item {
     start: usize,
     rows: usize,
     queued: Instant,
+    /// Whether the request was larger than a batch when it came.
+    large: bool,
     /// What is scored already of a request larger than a batch.
     scored: Option<Outputs>,
 }
@@ -95,6 +97,8 @@ pub struct Batcher {
     work: Condvar,
     /// Rows in the queue, and not yet with an engine.
     rows: AtomicUsize,
+    /// Those of them that are parts of requests larger than a batch.
+    large_rows: AtomicUsize,
     spare: Mutex<Vec<RowBuffer>>,
     max_batch_rows: usize,
     max_queue_rows: usize,
@@ -113,6 +117,7 @@ impl Batcher {
             queue: Mutex::default(),
             work: Condvar::new(),
             rows: AtomicUsize::new(0),
+            large_rows: AtomicUsize::new(0),
             spare: Mutex::default(),
             max_batch_rows,
             max_queue_rows,
@@ -126,12 +131,15 @@ impl Batcher {
 
     /// Whether `rows` more may wait beside `staged` ones that are not in the queue yet.
     ///
-    /// An empty queue takes a request of any size: how large one may be is another limit.
+    /// Requests larger than a batch have a bound of their own: they let others in between, so they must not
+    /// keep them out. Where none of them waits, one of any size may: how large a request is has another limit.
     ///
     /// # Errors
     /// `overloaded`.
     pub fn admit(&self, staged: usize, rows: usize) -> Result<()> {
-        let waiting = self.queue_rows() + staged;
+        let large = self.large_rows.load(Ordering::Relaxed);
+        let is_large = rows > self.max_batch_rows;
+        let waiting = if is_large { large } else { self.queue_rows().saturating_sub(large) + staged };
         if waiting > 0 && waiting.saturating_add(rows) > self.max_queue_rows {
             return Err(Error::new(Code::Overloaded, format!("{waiting} rows are waiting already"))
                 .hint("try again later, or raise max_queue_rows"));
@@ -144,10 +152,9 @@ impl Batcher {
         lock(&self.spare).pop().unwrap_or_else(|| self.model.plan.buffer())
     }
 
-    fn give_back(&self, buffer: Arc<RowBuffer>) {
-        if let Some(mut buffer) = Arc::into_inner(buffer)
-            && buffer.rows() <= SPARE_ROWS
-        {
+    /// Takes a buffer back for another turn, unless it has grown too large to keep.
+    pub fn give_back(&self, mut buffer: RowBuffer) {
+        if buffer.capacity_bytes() <= SPARE_BYTES {
             buffer.clear();
             let mut spare = lock(&self.spare);
             if spare.len() < SPARE_BUFFERS {
@@ -156,16 +163,31 @@ impl Batcher {
         }
     }
 
+    fn count_in(&self, item: &Item) {
+        self.rows.fetch_add(item.rows, Ordering::Relaxed);
+        if item.large {
+            self.large_rows.fetch_add(item.rows, Ordering::Relaxed);
+        }
+    }
+
+    fn count_out(&self, item: &Item) {
+        self.rows.fetch_sub(item.rows, Ordering::Relaxed);
+        if item.large {
+            self.large_rows.fetch_sub(item.rows, Ordering::Relaxed);
+        }
+    }
+
     /// Queues what a turn has read.
     pub fn push(&self, turn: Turn) {
         let queued = Instant::now();
-        let rows = turn.buffer.rows();
         let buffer = Arc::new(turn.buffer);
         let mut start = 0;
-        self.rows.fetch_add(rows, Ordering::Relaxed);
         let mut queue = lock(&self.queue);
         for (call, rows) in turn.calls {
-            queue.items.push_back(Item { call, buffer: buffer.clone(), start, rows, queued, scored: None });
+            let large = rows > self.max_batch_rows;
+            let item = Item { call, buffer: buffer.clone(), start, rows, queued, large, scored: None };
+            self.count_in(&item);
+            queue.items.push_back(item);
             start += rows;
         }
         drop(queue);
@@ -176,13 +198,13 @@ impl Batcher {
     pub fn cancel(&self, call: &Arc<Call>) {
         call.gone.store(true, Ordering::Relaxed);
         let mut queue = lock(&self.queue);
-        let mut left = 0;
         queue.items.retain(|item| {
             let keep = !Arc::ptr_eq(&item.call, call);
-            left += if keep { 0 } else { item.rows };
+            if !keep {
+                self.count_out(item);
+            }
             keep
         });
-        self.rows.fetch_sub(left, Ordering::Relaxed);
     }
 
     /// Lets engine threads end once the queue is empty.
@@ -203,7 +225,9 @@ impl Batcher {
                 scratch = self.model.plan.buffer();
             }
             for item in batch.drain(..) {
-                self.give_back(item.buffer);
+                if let Some(buffer) = Arc::into_inner(item.buffer) {
+                    self.give_back(buffer);
+                }
             }
         }
     }
@@ -221,10 +245,11 @@ impl Batcher {
                     break;
                 }
                 let Some(item) = queue.items.pop_front() else { break };
+                self.count_out(&item);
                 if item.call.gone.load(Ordering::Relaxed) {
-                    self.rows.fetch_sub(item.rows, Ordering::Relaxed);
-                } else if item.call.deadline.is_some_and(|deadline| deadline <= now) {
-                    self.rows.fetch_sub(item.rows, Ordering::Relaxed);
+                    continue;
+                }
+                if item.call.deadline.is_some_and(|deadline| deadline <= now) {
                     expired.push(item);
                 } else {
                     if item.scored.is_none() {
@@ -238,7 +263,6 @@ impl Batcher {
                 }
             }
             if !batch.is_empty() || !expired.is_empty() {
-                self.rows.fetch_sub(rows, Ordering::Relaxed);
                 let more = !queue.items.is_empty();
                 drop(queue);
                 if more {
@@ -291,9 +315,11 @@ impl Batcher {
 
     /// Scores the next part of a request larger than a batch, and queues the rest behind the others.
     fn run_part(&self, batch: &mut Vec<Item>) {
-        let Some(mut item) = batch.pop() else { return };
+        let Some(item) = batch.first() else { return };
         let rows = self.max_batch_rows;
-        let outputs = match self.score(&item.buffer, item.start, rows) {
+        let outputs = self.score(&item.buffer, item.start, rows);
+        let Some(mut item) = batch.pop() else { return };
+        let outputs = match outputs {
             Ok(outputs) => outputs,
             Err(error) => return deliver(std::iter::once((item.call, Err(error)))),
         };
@@ -304,7 +330,7 @@ impl Batcher {
         // There is more: a part is only run alone while the rows left are over a batch.
         item.start += rows;
         item.rows -= rows;
-        self.rows.fetch_add(item.rows, Ordering::Relaxed);
+        self.count_in(&item);
         lock(&self.queue).items.push_back(item);
         self.work.notify_one();
     }

@@ -1,6 +1,6 @@
 //! The models a server has loaded: several versions of a name side by side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::batcher::Batcher;
@@ -26,7 +26,6 @@ pub struct Catalog {
     served: Vec<Arc<Served>>,
     /// Per name, places in `served`, by version.
     names: BTreeMap<String, Vec<usize>>,
-    lookup: HashMap<String, Vec<usize>>,
 }
 
 impl Catalog {
@@ -35,9 +34,8 @@ impl Catalog {
         let index = self.served.len();
         let versions = self.names.entry(name.clone()).or_default();
         versions.push(index);
-        self.served.push(Arc::new(Served { index, name: name.clone(), version, aliases, batcher, limit_rows }));
+        self.served.push(Arc::new(Served { index, name, version, aliases, batcher, limit_rows }));
         versions.sort_by_key(|&i| self.served.get(i).map(|s| s.version));
-        self.lookup.insert(name, versions.clone());
     }
 
     /// Number of versions, of all names.
@@ -64,7 +62,7 @@ impl Catalog {
 
     /// The versions of one name, oldest first.
     pub fn versions(&self, name: &str) -> Vec<&Arc<Served>> {
-        self.lookup.get(name).into_iter().flatten().filter_map(|&i| self.served.get(i)).collect()
+        self.names.get(name).into_iter().flatten().filter_map(|&i| self.served.get(i)).collect()
     }
 
     /// Finds `name` (the newest version), `name@version` or `name@alias`.
@@ -76,7 +74,7 @@ impl Catalog {
             Some((name, selector)) => (name, Some(selector)),
             None => (reference, None),
         };
-        let Some(places) = self.lookup.get(name) else {
+        let Some(places) = self.names.get(name) else {
             return Err(Error::new(Code::UnknownModel, "no model of that name is served")
                 .hint("`GET /models` lists the models"));
         };

@@ -48,7 +48,6 @@ codes! {
     UnknownVersion, "unknown_version", 404, "NotFoundError", 1, "The model is there, but not that version or alias.";
     MethodNotAllowed, "method_not_allowed", 405, "InputError", 1, "The path is there, but not for this method.";
     NotAcceptable, "not_acceptable", 406, "InputError", 1, "No answer can be given in a form that `Accept` allows.";
-    RequestTimeout, "request_timeout", 408, "InputError", 1, "The client took too long to send its request.";
     BodyTooLarge, "body_too_large", 413, "InputError", 1, "The body is over `limit_body_bytes`.";
     TooDeep, "too_deep", 413, "InputError", 1, "The JSON is nested deeper than any input may be.";
     TooManyRows, "too_many_rows", 413, "InputError", 1, "The request has more rows than `limit_rows`.";

@@ -15,7 +15,7 @@ const SECONDS: [f64; 16] =
 const ROWS: [f64; 16] =
     [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 65536.0];
 /// Statuses that predictions may have; any other counts as the last.
-const STATUSES: [u16; 17] = [200, 400, 404, 405, 406, 408, 409, 413, 415, 422, 429, 431, 499, 503, 504, 500, 0];
+const STATUSES: [u16; 14] = [200, 400, 404, 405, 406, 413, 415, 422, 431, 499, 500, 503, 504, 0];
 
 /// A histogram with 16 bounds.
 #[derive(Debug, Default)]

@@ -80,6 +80,16 @@ impl Kind {
         matches!(self, Kind::Float32 | Kind::Float64)
     }
 
+    /// Bytes of one value in a buffer; what a string adds to that is its own length.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Kind::Bool | Kind::Int8 | Kind::Uint8 => 1,
+            Kind::Int16 | Kind::Uint16 => 2,
+            Kind::Int32 | Kind::Uint32 | Kind::Float32 | Kind::Date32 => 4,
+            _ => 8,
+        }
+    }
+
     /// The least and greatest value of an integer type.
     pub const fn integer_range(self) -> Option<(i128, i128)> {
         Some(match self {

@@ -254,11 +254,29 @@ fn a_full_queue_refuses_and_an_empty_one_takes_any_request() {
     while rig.batcher.queue_rows() > 0 {
         std::thread::yield_now();
     }
-    rig.turn(&[(1, vec![1.0; 9])], None);
+    rig.turn(&[(1, vec![1.0; 3]), (2, vec![1.0; 3]), (3, vec![1.0; 3])], None);
     rig.batcher.admit(0, 1).unwrap();
     assert_eq!(rig.batcher.admit(0, 2).unwrap_err().code(), Code::Overloaded);
     assert_eq!(rig.batcher.admit(1, 1).unwrap_err().code(), Code::Overloaded);
     drop(held);
+    rig.answers(4);
+    rig.end();
+}
+
+#[test]
+fn large_requests_do_not_keep_small_ones_out() {
+    let rig = Rig::new(1, 4, 10, true);
+    let held = rig.gate.lock().unwrap();
+    rig.turn(&[(0, vec![1.0; 100])], None);
+    while rig.batcher.queue_rows() > 0 {
+        std::thread::yield_now();
+    }
+    rig.turn(&[(1, vec![2.0; 500])], None);
+    assert_eq!(rig.batcher.queue_rows(), 500);
+    rig.batcher.admit(0, 4).unwrap();
+    assert_eq!(rig.batcher.admit(0, 5).unwrap_err().code(), Code::Overloaded, "but a second large one has to wait");
+    drop(held);
     rig.answers(2);
+    rig.batcher.admit(0, 500).unwrap();
     rig.end();
 }

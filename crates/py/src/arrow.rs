@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi};
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use monorail_core::error::{Code, Error};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
@@ -56,6 +56,9 @@ impl Table {
     fn from_array(schema: &FFI_ArrowSchema, array: FFI_ArrowArray) -> Result<Self, ArrowError> {
         // SAFETY: both come from one producer, which vouches that they belong together.
         let data = unsafe { from_ffi(array, schema) }?;
+        if !matches!(data.data_type(), DataType::Struct(_)) || data.null_count() > 0 {
+            return Err(ArrowError::CDataInterface("it is an array, not a record batch".to_owned()));
+        }
         let batch = RecordBatch::from(StructArray::from(data));
         Ok(Self { schema: batch.schema(), batches: vec![batch] })
     }

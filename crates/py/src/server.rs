@@ -1,7 +1,7 @@
 //! A server in this process, and the load generator. Neither needs the GIL once started.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monorail_core::error::{Code, Error};
 use monorail_core::lifecycle::{self, ModelSpec};
@@ -9,6 +9,9 @@ use monorail_core::settings::ServeSettings;
 use pyo3::prelude::*;
 
 use crate::errors;
+
+/// How long a wait goes on before Python's signal handlers get their turn.
+const STEP: Duration = Duration::from_millis(100);
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "monorail._core")]
@@ -32,7 +35,12 @@ impl Server {
     }
 
     fn wait_ready(&self, py: Python<'_>) -> PyResult<()> {
-        errors::detached(py, || self.0.wait_ready())
+        loop {
+            if let Some(outcome) = py.detach(|| self.0.ready_within(STEP)) {
+                return outcome.map_err(|error| errors::raise(py, &error));
+            }
+            py.check_signals()?;
+        }
     }
 
     fn begin_drain(&self) {
@@ -49,11 +57,31 @@ impl Server {
             .map(Duration::try_from_secs_f64)
             .transpose()
             .map_err(|e| errors::raise(py, &Error::new(Code::SettingInvalid, format!("timeout_s: {e}"))))?;
-        Ok(py.detach(|| self.0.join(timeout)))
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let stopped = py.detach(|| self.0.join(Some(left.map_or(STEP, |left| left.min(STEP)))));
+            if stopped || left == Some(Duration::ZERO) {
+                return Ok(stopped);
+            }
+            py.check_signals()?;
+        }
     }
 
     fn metrics(&self, py: Python<'_>) -> String {
         py.detach(|| self.0.metrics())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that still runs is stopped and waited for, without holding up Python's other threads.
+        let _ = Python::try_attach(|py| {
+            py.detach(|| {
+                self.0.stop();
+                self.0.join(None)
+            })
+        });
     }
 }
 

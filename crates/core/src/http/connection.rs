@@ -5,17 +5,18 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::error::{Code, Error, Result};
 
+use super::chunks::{Chunk, body_too_large, take_chunk};
 use super::event_loop::{EventLoop, Phase, Progress};
-use super::head::{self, Framing, Head, LIMIT_HEAD_BYTES};
-use super::respond::Frame;
-use super::{respond, routes};
+use super::head::{self, Framing, Head};
+use super::respond::Closing;
+use super::routes;
 
 /// Room that a connection reads into at first, in bytes.
 const READ_BYTES: usize = 8 * 1024;
@@ -23,6 +24,8 @@ const READ_BYTES: usize = 8 * 1024;
 const KEEP_BYTES: usize = 64 * 1024;
 /// Most bytes of further requests read while one is being answered.
 const LIMIT_AHEAD_BYTES: usize = 64 * 1024;
+/// Bytes of a body after which its sender's time starts anew.
+const PROGRESS_BYTES: usize = 16 * 1024;
 /// How long, and for how many bytes, a refused request's rest is still read so that its sender sees the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
@@ -31,6 +34,8 @@ const LINGER_BYTES: usize = 4 << 20;
 pub struct Request {
     pub head: Head,
     body: Body,
+    /// When its head was whole.
+    pub began: Instant,
 }
 
 enum Body {
@@ -61,7 +66,28 @@ pub struct Connection {
     pub request_id: String,
     /// Bytes of `input` that are the request being answered.
     answering: usize,
+    /// Bytes accounted for in what all connections hold.
+    held: usize,
     busy: bool,
+}
+
+/// Why a connection ends while a request is read.
+enum End {
+    /// The client has closed, or its socket failed: there is nobody to tell.
+    Closed,
+    Refused(Error),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        End::Closed
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        End::Refused(error)
+    }
 }
 
 /// Runs a connection to its end. Its errors are its client's, who is gone: there is nobody to tell.
@@ -74,28 +100,25 @@ pub async fn run(stream: TcpStream, event_loop: Rc<EventLoop>, progress: Rc<Prog
         output: Vec::new(),
         request_id: String::new(),
         answering: 0,
+        held: 0,
         busy: false,
     };
     let _ = connection.serve().await;
-    connection.set_busy(false);
 }
 
 impl Connection {
     async fn serve(&mut self) -> io::Result<()> {
         loop {
-            let request = match self.read_request().await? {
-                Ok(Some(request)) => request,
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    self.event_loop.next_request_id(&mut self.request_id);
-                    return self.refuse(&error).await;
-                }
+            self.request_id.clear();
+            let request = match self.read_request().await {
+                Ok(request) => request,
+                Err(End::Closed) => return Ok(()),
+                Err(End::Refused(error)) => return self.refuse(&error).await,
             };
             self.set_phase(Phase::Working);
             self.answering = request.length();
-            self.name_request(&request.head);
             let close = request.head.close || self.event_loop.shared.is_draining();
-            let alive = routes::answer(self, &request, close).await?;
+            let alive = routes::answer(self, &request, close).await;
             if !alive {
                 return Ok(());
             }
@@ -122,34 +145,24 @@ impl Connection {
 
     /// Answers what cannot be read as a request, and ends the connection.
     async fn refuse(&mut self, error: &Error) -> io::Result<()> {
-        let date = self.event_loop.date().clone();
-        let frame = Frame { close: true, head_only: false, request_id: &self.request_id, date: &date };
-        respond::error(&mut self.output, &frame, error);
+        if self.request_id.is_empty() {
+            self.event_loop.next_request_id(&mut self.request_id);
+        }
+        let status = routes::refuse(self, Closing::Now, false, error, "");
+        self.event_loop.shared.metrics.unknown_model.count(status);
+        routes::log_refusal(self, status);
         self.write_output().await?;
         self.linger().await
     }
 
-    /// Waits for a request and reads it whole; `None` when the client has closed.
-    async fn read_request(&mut self) -> io::Result<Result<Option<Request>>> {
-        let head = loop {
-            if !self.input.is_empty() {
-                self.set_busy(true);
-                match head::parse(&self.input) {
-                    Ok(Some(head)) => break head,
-                    Ok(None) => {}
-                    Err(error) => return Ok(Err(error)),
-                }
-                if self.progress.phase.get() == Phase::Idle {
-                    self.set_phase(Phase::Reading);
-                }
-            }
-            if self.fill().await? == 0 {
-                return Ok(Ok(None));
-            }
-        };
+    /// Waits for a request and reads it whole.
+    async fn read_request(&mut self) -> Result<Request, End> {
+        let head = self.read_head().await?;
+        self.name_request(&head);
+        let began = Instant::now();
         let limit = self.event_loop.shared.settings.limit_body_bytes;
         if matches!(head.framing, Framing::Length(length) if length > limit) {
-            return Ok(Err(body_too_large(limit)));
+            return Err(body_too_large(limit).into());
         }
         if head.expect_continue && head.framing != Framing::None && self.input.len() == head.length {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -158,42 +171,79 @@ impl Connection {
             Framing::None => Body::InPlace(0),
             Framing::Length(length) => {
                 while self.input.len() < head.length + length {
-                    self.set_phase(Phase::Reading);
-                    if self.fill().await? == 0 {
-                        return Ok(Ok(None));
-                    }
+                    self.fill_body(0).await?;
                 }
                 Body::InPlace(length)
             }
-            Framing::Chunked => match self.read_chunks(head.length, limit).await? {
-                Ok(Some(body)) => Body::Own(body),
-                Ok(None) => return Ok(Ok(None)),
-                Err(error) => return Ok(Err(error)),
-            },
+            Framing::Chunked => Body::Own(self.read_chunks(head.length, limit).await?),
         };
-        Ok(Ok(Some(Request { head, body })))
+        Ok(Request { head, body, began })
+    }
+
+    async fn read_head(&mut self) -> Result<Head, End> {
+        loop {
+            if !self.input.is_empty() {
+                self.set_busy(true);
+                if let Some(head) = head::parse(&self.input)? {
+                    return Ok(head);
+                }
+                if self.progress.phase.get() == Phase::Idle {
+                    self.set_phase(Phase::Reading);
+                }
+            }
+            if self.fill().await? == 0 {
+                return Err(End::Closed);
+            }
+        }
+    }
+
+    /// Reads more of a body, of which `kept` bytes are elsewhere already.
+    ///
+    /// The client's time starts anew with every [`PROGRESS_BYTES`], so that a trickle is cut off; what all
+    /// connections hold together is bounded, so that no number of large bodies takes all memory.
+    async fn fill_body(&mut self, kept: usize) -> Result<(), End> {
+        let before = (self.input.len() + kept) / PROGRESS_BYTES;
+        if self.progress.phase.get() != Phase::Reading {
+            self.set_phase(Phase::Reading);
+        }
+        if self.fill().await? == 0 {
+            return Err(End::Closed);
+        }
+        let bytes = self.input.len() + kept;
+        if bytes / PROGRESS_BYTES > before {
+            self.set_phase(Phase::Reading);
+        }
+        if bytes > KEEP_BYTES && !self.hold(bytes) {
+            let error = Error::new(Code::Overloaded, "the server holds as many bytes of bodies as it may");
+            return Err(error.hint("try again later, send smaller bodies, or raise limit_buffered_bytes").into());
+        }
+        Ok(())
+    }
+
+    /// Accounts for the bytes this connection holds; false if all connections together hold too many.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let shared = &self.event_loop.shared;
+        let fits = shared.hold_bytes(self.held, bytes);
+        self.held = bytes;
+        fits
     }
 
     /// Reads a chunked body; what it took leaves the buffer behind the head.
-    async fn read_chunks(&mut self, head: usize, limit: usize) -> io::Result<Result<Option<Vec<u8>>>> {
+    async fn read_chunks(&mut self, head: usize, limit: usize) -> Result<Vec<u8>, End> {
         let (mut body, mut taken) = (Vec::new(), head);
         loop {
-            match take_chunk(self.input.get(taken..).unwrap_or_default(), &mut body, limit) {
-                Ok(Chunk::Took(bytes)) => taken += bytes,
-                Ok(Chunk::End(bytes)) => {
+            match take_chunk(self.input.get(taken..).unwrap_or_default(), &mut body, limit)? {
+                Chunk::Took(bytes) => taken += bytes,
+                Chunk::End(bytes) => {
                     self.input.drain(head..taken + bytes);
-                    return Ok(Ok(Some(body)));
+                    return Ok(body);
                 }
-                Ok(Chunk::More) => {
+                Chunk::More => {
                     // Once a read, not once a chunk: of tiny chunks there may be very many.
                     self.input.drain(head..taken);
                     taken = head;
-                    self.set_phase(Phase::Reading);
-                    if self.fill().await? == 0 {
-                        return Ok(Ok(None));
-                    }
+                    self.fill_body(body.len()).await?;
                 }
-                Err(error) => return Ok(Err(error)),
             }
         }
     }
@@ -228,6 +278,10 @@ impl Connection {
 
     /// Writes the answer; a client may be slow, but not stand still.
     async fn write_output(&mut self) -> io::Result<()> {
+        if self.output.len() > KEEP_BYTES {
+            // An answer is never refused for its size: its rows were accepted. But it counts against new bodies.
+            self.hold(self.held + self.output.len());
+        }
         let mut written = 0;
         while let Some(rest) = self.output.get(written..).filter(|rest| !rest.is_empty()) {
             self.set_phase(Phase::Writing);
@@ -242,6 +296,9 @@ impl Connection {
 
     /// Between requests: gives large buffers back.
     fn rest(&mut self) {
+        if self.held > 0 {
+            self.hold(0);
+        }
         if self.input.is_empty() {
             self.set_busy(false);
             if self.input.capacity() > KEEP_BYTES {
@@ -329,109 +386,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.set_busy(false);
-    }
-}
-
-fn body_too_large(limit: usize) -> Error {
-    Error::new(Code::BodyTooLarge, format!("the body is over {limit} bytes"))
-        .hint("send fewer rows a request, or raise limit_body_bytes")
-}
-
-/// What [`take_chunk`] did.
-#[derive(Debug, PartialEq)]
-enum Chunk {
-    /// Took so many bytes.
-    Took(usize),
-    /// Took so many bytes, and the body is whole.
-    End(usize),
-    /// Needs more bytes first.
-    More,
-}
-
-/// Takes one chunk, or a part of one, off the front of `bytes`.
-fn take_chunk(bytes: &[u8], body: &mut Vec<u8>, limit: usize) -> Result<Chunk> {
-    let malformed = || Error::new(Code::MalformedRequest, "the chunked body cannot be read");
-    // The parser takes a line without any digit for the size 0, and with it for the end.
-    if bytes.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
-        return Err(malformed());
-    }
-    let (line, size) = match httparse::parse_chunk_size(bytes) {
-        Ok(httparse::Status::Complete((line, size))) => (line, size),
-        // A size line that does not end is not waited for.
-        Ok(httparse::Status::Partial) if bytes.len() < 1_024 => return Ok(Chunk::More),
-        _ => return Err(malformed()),
-    };
-    if size == 0 {
-        // Trailers, if any, are passed over: lines up to an empty one.
-        let rest = bytes.get(line..).unwrap_or_default();
-        if rest.starts_with(b"\r\n") {
-            return Ok(Chunk::End(line + 2));
-        }
-        return match memchr::memmem::find(rest, b"\r\n\r\n") {
-            Some(at) => Ok(Chunk::End(line + at + 4)),
-            None if rest.len() > LIMIT_HEAD_BYTES => Err(malformed()),
-            None => Ok(Chunk::More),
-        };
-    }
-    let size = usize::try_from(size).map_err(|_| body_too_large(limit))?;
-    if body.len().checked_add(size).is_none_or(|total| total > limit) {
-        return Err(body_too_large(limit));
-    }
-    let end = line.checked_add(size).and_then(|end| end.checked_add(2)).ok_or_else(malformed)?;
-    let Some(chunk) = bytes.get(line..end) else { return Ok(Chunk::More) };
-    let (data, tail) = chunk.split_at(size);
-    if tail != b"\r\n" {
-        return Err(malformed());
-    }
-    body.extend_from_slice(data);
-    Ok(Chunk::Took(end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_come_in_any_pieces() {
-        let whole = b"4;x=1\r\nwiki\r\n5\r\npedia\r\n0\r\nT: 1\r\n\r\nNEXT";
-        for step in 1..whole.len() {
-            let (mut body, mut given, mut seen, mut ended) = (Vec::new(), Vec::new(), 0, false);
-            while !ended {
-                let next = whole.len().min(seen + step);
-                given.extend_from_slice(&whole[seen..next]);
-                seen = next;
-                loop {
-                    match take_chunk(&given, &mut body, 100).unwrap() {
-                        Chunk::Took(bytes) => drop(given.drain(..bytes)),
-                        Chunk::End(bytes) => {
-                            given.drain(..bytes);
-                            ended = true;
-                            break;
-                        }
-                        Chunk::More => break,
-                    }
-                }
-            }
-            assert_eq!(body, b"wikipedia");
-            assert!(b"NEXT".starts_with(&given));
-        }
-    }
-
-    #[test]
-    fn hostile_chunks_are_refused_before_they_are_kept() {
-        let mut body = Vec::new();
-        for (bytes, code) in [
-            (&b"ffffffffffffffff\r\n"[..], Code::BodyTooLarge),
-            (b"65\r\n", Code::BodyTooLarge),
-            (b"zz\r\n", Code::MalformedRequest),
-            (b"1\r\nab", Code::MalformedRequest),
-            (b"-1\r\n", Code::MalformedRequest),
-            (b"\r\n", Code::MalformedRequest),
-            (b";x\r\n", Code::MalformedRequest),
-        ] {
-            let error = take_chunk(bytes, &mut body, 100);
-            assert!(error.as_ref().is_err_and(|e| e.code() == code) || error == Ok(Chunk::More), "{bytes:?} {error:?}");
-        }
-        assert!(body.is_empty());
+        self.hold(0);
     }
 }

@@ -170,7 +170,12 @@ impl EventLoop {
         let turn = &mut staged.turn;
         // Should reading ever have panicked, what it left is not the next caller's.
         turn.buffer.truncate(waiting);
-        let (rows, read) = read(&mut self.reader.borrow_mut(), &mut turn.buffer)?;
+        let read = read(&mut self.reader.borrow_mut(), &mut turn.buffer);
+        if read.is_err() && waiting == 0 {
+            // Nobody else's rows are in it: what a refused request made it grow to is given back.
+            batcher.give_back(std::mem::replace(&mut turn.buffer, batcher.model.plan.buffer()));
+        }
+        let (rows, read) = read?;
         if let Err(error) = batcher.admit(waiting, rows) {
             turn.buffer.truncate(waiting);
             return Err(error);

@@ -62,6 +62,8 @@ pub struct Head {
     pub framing: Framing,
     pub content: Content,
     pub accept: Accept,
+    /// Whether the client speaks HTTP/1.0.
+    pub old: bool,
     /// Whether the connection closes after this request.
     pub close: bool,
     pub expect_continue: bool,
@@ -100,6 +102,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
         framing: Framing::None,
         content: Content::Json,
         accept: Accept::Any,
+        old,
         close: old,
         expect_continue: false,
         timeout: None,
@@ -121,16 +124,13 @@ fn note(head: &mut Head, header: &httparse::Header, bytes: &[u8], old: bool) -> 
     match header.name.len() {
         6 if header.name.eq_ignore_ascii_case("accept") => head.accept = accept(header.value, head.accept),
         6 if header.name.eq_ignore_ascii_case("expect") => {
-            head.expect_continue = header.value.eq_ignore_ascii_case(b"100-continue");
+            head.expect_continue = !old && header.value.eq_ignore_ascii_case(b"100-continue");
         }
         10 if header.name.eq_ignore_ascii_case("connection") => {
-            for word in header.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                if word.eq_ignore_ascii_case(b"close") {
-                    head.close = true;
-                } else if old && word.eq_ignore_ascii_case(b"keep-alive") {
-                    head.close = false;
-                }
-            }
+            let says = |wanted: &[u8]| {
+                header.value.split(|b| *b == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(wanted))
+            };
+            head.close = says(b"close") || (old && !says(b"keep-alive"));
         }
         12 if header.name.eq_ignore_ascii_case("content-type") && head.content != Content::Encoded => {
             head.content = content(header.value);
@@ -208,11 +208,13 @@ fn place(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
 
 /// The path of a target, in origin or absolute form, without its query.
 fn path(bytes: &[u8], target: &str) -> Result<Range<usize>> {
-    let path = match target.strip_prefix("http://") {
-        Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
-        None => target,
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let path = match path.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => {
+            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+        }
+        _ => path,
     };
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
     if path == "/" {
         return Ok(0..0);
     }

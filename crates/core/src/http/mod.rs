@@ -1,9 +1,10 @@
 //! HTTP/1.1, hand-written on tokio: one event loop a thread, requests parsed where they were read.
 //!
-//! [`head`] reads a request's head, [`connection`] runs one connection, [`routes`] says what a path means,
+//! [`head`] reads a request's head, [`chunks`] a chunked body, [`connection`] runs one connection, [`routes`] says what a path means,
 //! [`predict`] answers the hot one, [`event_loop`] gathers one turn's rows for the batchers, and
 //! [`respond`] writes answers.
 
+mod chunks;
 pub mod connection;
 pub mod event_loop;
 pub mod head;

@@ -1,7 +1,6 @@
 //! `POST /models/{name}/predict`: from the body's bytes to the answer's.
 
 use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -15,13 +14,13 @@ use crate::values::{RowBuffer, arrow_in, arrow_out};
 use super::connection::{Connection, Request};
 use super::event_loop::Waiting;
 use super::head::{Accept, Content, Head};
-use super::respond::{self, Frame, JSON};
+use super::respond::{Closing, JSON};
 use super::routes;
 
-/// Bodies over this many bytes are read, and answers over [`WIDE_ROWS`] written, beside the event loop, so that
+/// Bodies over this many bytes are read, and answers over [`WIDE_VALUES`] written, beside the event loop, so that
 /// other connections do not wait for them.
 const WIDE_BYTES: usize = 256 * 1024;
-const WIDE_ROWS: usize = 8_192;
+const WIDE_VALUES: usize = 32 * 1024;
 /// The status counted for a client that went away: the one nginx gives it.
 const GONE: u16 = 499;
 
@@ -30,43 +29,27 @@ pub async fn answer(
     connection: &mut Connection,
     request: &Request,
     found: Result<Arc<Served>>,
-    close: bool,
-) -> io::Result<bool> {
-    let began = Instant::now();
-    let shared = connection.event_loop.shared.clone();
+    closing: Closing,
+) -> bool {
     let served = match found {
         Ok(served) => served,
         Err(error) => {
-            let status = refuse(connection, close, &error);
-            shared.metrics.unknown_model.count(status);
-            routes::log_access(connection, request, status, 0, began);
-            return Ok(true);
+            let status = routes::refuse(connection, closing, false, &error, "");
+            connection.event_loop.shared.metrics.unknown_model.count(status);
+            routes::log_access(connection, request, status, 0);
+            return true;
         }
     };
-    let metrics = served.batcher.metrics.clone();
-    let (status, rows) = match predict(connection, request, &served, began).await {
-        Ok(Some(reply)) => {
-            let event_loop = connection.event_loop.clone();
-            let frame = Frame { close, head_only: false, request_id: &connection.request_id, date: &event_loop.date() };
-            respond::answer(&mut connection.output, &frame, 200, reply.media_type, "", &reply.body);
-            (200, reply.rows)
-        }
-        Ok(None) => {
-            metrics.requests.count(GONE);
-            return Ok(false);
-        }
-        Err(error) => (refuse(connection, close, &error), 0),
+    let (status, rows) = match predict(connection, request, &served).await {
+        Ok(Some(reply)) => (routes::succeed(connection, closing, false, reply.media_type, &reply.body), reply.rows),
+        Ok(None) => (GONE, 0),
+        Err(error) => (routes::refuse(connection, closing, false, &error, ""), 0),
     };
+    let metrics = &served.batcher.metrics;
     metrics.requests.count(status);
-    metrics.request_seconds.time(began.elapsed());
-    routes::log_access(connection, request, status, rows, began);
-    Ok(true)
-}
-
-fn refuse(connection: &mut Connection, close: bool, error: &Error) -> u16 {
-    let event_loop = connection.event_loop.clone();
-    let frame = Frame { close, head_only: false, request_id: &connection.request_id, date: &event_loop.date() };
-    respond::error(&mut connection.output, &frame, error)
+    metrics.request_seconds.time(request.began.elapsed());
+    routes::log_access(connection, request, status, rows);
+    status != GONE
 }
 
 struct Reply {
@@ -83,14 +66,9 @@ enum Media {
 }
 
 /// The whole way of a prediction; `None` if the client went away meanwhile.
-async fn predict(
-    connection: &mut Connection,
-    request: &Request,
-    served: &Arc<Served>,
-    began: Instant,
-) -> Result<Option<Reply>> {
+async fn predict(connection: &mut Connection, request: &Request, served: &Arc<Served>) -> Result<Option<Reply>> {
     let (input, output) = media(&request.head)?;
-    let deadline = request.head.timeout.map(|timeout| began + timeout);
+    let deadline = request.head.timeout.map(|timeout| request.began + timeout);
     let (waiting, form) = read(connection, request, served, input, deadline).await?;
     let answer = match waiting {
         None => None,
@@ -192,7 +170,8 @@ async fn write(served: &Arc<Served>, answer: Option<Answer>, output: Media, form
             Answer { outputs: Arc::new(served.batcher.model.engine.run(&buffer, 0..0)?), start: 0, rows: 0 }
         }
     };
-    if answer.rows <= WIDE_ROWS {
+    let values = answer.rows * answer.outputs.columns.iter().map(|(_, width)| width).sum::<usize>();
+    if values <= WIDE_VALUES {
         return encode(served, &answer, output, form);
     }
     let served = served.clone();

@@ -8,11 +8,32 @@ use crate::values::json_out;
 /// The media type of JSON answers.
 pub const JSON: &str = "application/json";
 
+/// What an answer says of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It stays open, as HTTP/1.1 connections do.
+    Not,
+    /// It stays open, which an HTTP/1.0 client must be told.
+    NotThough10,
+    /// It closes after this answer.
+    Now,
+}
+
+impl Closing {
+    /// What to tell a client of HTTP/1.0 (`old`) or 1.1.
+    pub fn of(close: bool, old: bool) -> Self {
+        match (close, old) {
+            (true, _) => Closing::Now,
+            (false, true) => Closing::NotThough10,
+            (false, false) => Closing::Not,
+        }
+    }
+}
+
 /// What every answer carries besides its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Whether the connection closes after it.
-    pub close: bool,
+    pub closing: Closing,
     /// Whether only the head is sent: the answer to HEAD.
     pub head_only: bool,
     pub request_id: &'a str,
@@ -34,26 +55,23 @@ pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, e
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(frame.date.as_bytes());
     out.extend_from_slice(extra.as_bytes());
-    out.extend_from_slice(if frame.close { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+    out.extend_from_slice(match frame.closing {
+        Closing::Not => b"\r\n\r\n",
+        Closing::NotThough10 => b"\r\nconnection: keep-alive\r\n\r\n",
+        Closing::Now => b"\r\nconnection: close\r\n\r\n",
+    });
     if !frame.head_only {
         out.extend_from_slice(body);
     }
 }
 
-/// Appends an error's answer, and gives its status.
-pub fn error(out: &mut Vec<u8>, frame: &Frame, error: &Error) -> u16 {
+/// Appends an error's answer, and gives its status; `extra` is more header lines, each after a line break.
+pub fn error(out: &mut Vec<u8>, frame: &Frame, error: &Error, extra: &str) -> u16 {
     let status = error.code().status();
-    let extra = match error.code() {
-        Code::Overloaded | Code::NotReady | Code::Draining => "\r\nretry-after: 1",
-        _ => "",
-    };
-    refusal(out, frame, error, extra);
+    let retry = matches!(error.code(), Code::Overloaded | Code::NotReady | Code::Draining);
+    let extra = if retry { "\r\nretry-after: 1" } else { extra };
+    answer(out, frame, status, JSON, extra, &error_body(error, frame.request_id));
     status
-}
-
-/// Appends an error's answer with headers of its own.
-pub fn refusal(out: &mut Vec<u8>, frame: &Frame, error: &Error, extra: &str) {
-    answer(out, frame, error.code().status(), JSON, extra, &error_body(error, frame.request_id));
 }
 
 /// The JSON of an error.
@@ -85,8 +103,6 @@ fn reason(status: u16) -> &'static str {
         404 => "404 Not Found",
         405 => "405 Method Not Allowed",
         406 => "406 Not Acceptable",
-        408 => "408 Request Timeout",
-        409 => "409 Conflict",
         413 => "413 Content Too Large",
         415 => "415 Unsupported Media Type",
         422 => "422 Unprocessable Content",
@@ -128,9 +144,9 @@ mod tests {
     #[test]
     fn an_error_is_json_with_its_id() {
         let mut out = Vec::new();
-        let frame = Frame { close: true, head_only: false, request_id: "r1", date: "d" };
+        let frame = Frame { closing: Closing::Now, head_only: false, request_id: "r1", date: "d" };
         let fault = Error::new(Code::Overloaded, "full").hint("wait");
-        assert_eq!(error(&mut out, &frame, &fault), 503);
+        assert_eq!(error(&mut out, &frame, &fault, ""), 503);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("HTTP/1.1 503 ") && text.contains("retry-after: 1") && text.contains("connection: close")

@@ -1,8 +1,7 @@
 //! What each path means, and the answers that need no engine.
 
 use std::borrow::Cow;
-use std::io;
-use std::time::Instant;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::log::Access;
 use super::connection::{Connection, Request};
 use super::head::Method;
 use super::predict;
-use super::respond::{self, Frame, JSON};
+use super::respond::{self, Closing, Frame, JSON};
 
 /// A path of this server.
 #[derive(Debug, PartialEq)]
@@ -55,6 +54,9 @@ fn decoded(segment: &str) -> Option<Cow<'_, str>> {
         bytes.push(if byte == b'%' {
             let (digits, after) = rest.split_at_checked(2)?;
             rest = after;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return None;
+            }
             u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
         } else {
             byte
@@ -64,50 +66,48 @@ fn decoded(segment: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Answers a request into the connection's output; false if the client went away meanwhile.
-pub async fn answer(connection: &mut Connection, request: &Request, close: bool) -> io::Result<bool> {
-    let began = Instant::now();
+pub async fn answer(connection: &mut Connection, request: &Request, close: bool) -> bool {
     let head = &request.head;
+    let closing = Closing::of(close, head.old);
+    let head_only = head.method == Method::Head;
     let found = match route(connection.path(head)) {
-        Route::Predict(reference) => {
-            if head.method == Method::Post {
-                let shared = connection.event_loop.shared.clone();
-                let found = shared.catalog().and_then(|catalog| catalog.find(&reference).cloned());
-                return predict::answer(connection, request, found, close).await;
-            }
-            Err((method_not_allowed("POST"), "\r\nallow: POST"))
+        Route::Predict(reference) if head.method == Method::Post => {
+            let shared = connection.event_loop.shared.clone();
+            let found = shared.catalog().and_then(|catalog| catalog.find(&reference).cloned());
+            return predict::answer(connection, request, found, closing).await;
         }
+        Route::Predict(_) => Err((method_not_allowed("POST"), "\r\nallow: POST")),
         Route::Unknown => Err((unknown_route(), "")),
         _ if !matches!(head.method, Method::Get | Method::Head) => {
             Err((method_not_allowed("GET"), "\r\nallow: GET, HEAD"))
         }
-        other => plain(connection, &other).map_err(|error| {
-            let retry = matches!(error.code(), Code::NotReady | Code::Draining);
-            (error, if retry { "\r\nretry-after: 1" } else { "" })
-        }),
-    };
-    let event_loop = connection.event_loop.clone();
-    let frame = Frame {
-        close,
-        head_only: head.method == Method::Head,
-        request_id: &connection.request_id,
-        date: &event_loop.date(),
+        other => plain(connection, &other).map_err(|error| (error, "")),
     };
     let status = match &found {
-        Ok((media_type, body)) => {
-            respond::answer(&mut connection.output, &frame, 200, media_type, "", body);
-            200
-        }
-        Err((error, extra)) => {
-            respond::refusal(&mut connection.output, &frame, error, extra);
-            error.code().status()
-        }
+        Ok((media_type, body)) => succeed(connection, closing, head_only, media_type, body),
+        Err((error, extra)) => refuse(connection, closing, head_only, error, extra),
     };
-    log_access(connection, request, status, 0, began);
-    Ok(true)
+    log_access(connection, request, status, 0);
+    true
+}
+
+/// Appends an answer of 200 to the connection's output.
+pub fn succeed(connection: &mut Connection, closing: Closing, head_only: bool, media_type: &str, body: &[u8]) -> u16 {
+    let event_loop = connection.event_loop.clone();
+    let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &event_loop.date() };
+    respond::answer(&mut connection.output, &frame, 200, media_type, "", body);
+    200
+}
+
+/// Appends an error's answer to the connection's output, and gives its status.
+pub fn refuse(connection: &mut Connection, closing: Closing, head_only: bool, error: &Error, extra: &str) -> u16 {
+    let event_loop = connection.event_loop.clone();
+    let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &event_loop.date() };
+    respond::error(&mut connection.output, &frame, error, extra)
 }
 
 /// Writes the access log's line, if there is an access log.
-pub fn log_access(connection: &Connection, request: &Request, status: u16, rows: usize, began: Instant) {
+pub fn log_access(connection: &Connection, request: &Request, status: u16, rows: usize) {
     let shared = &connection.event_loop.shared;
     if shared.settings.access_log {
         let method = match request.head.method {
@@ -122,9 +122,19 @@ pub fn log_access(connection: &Connection, request: &Request, status: u16, rows:
             status,
             rows: rows as u64,
             body_bytes: connection.body(request).len() as u64,
-            elapsed: began.elapsed(),
+            elapsed: request.began.elapsed(),
             request_id: &connection.request_id,
         });
+    }
+}
+
+/// Writes the access log's line of what could not be read as a request.
+pub fn log_refusal(connection: &Connection, status: u16) {
+    let shared = &connection.event_loop.shared;
+    if shared.settings.access_log {
+        let request_id = &connection.request_id;
+        let elapsed = Duration::ZERO;
+        shared.log.access(&Access { method: "-", path: "-", status, rows: 0, body_bytes: 0, elapsed, request_id });
     }
 }
 

@@ -21,6 +21,8 @@ use super::{Shared, Stage};
 const QUIET: Duration = Duration::from_millis(250);
 /// How long connections that were open when the drain ended may still bring and finish what they have begun.
 const LAST_CALL: Duration = Duration::from_millis(1_500);
+/// Most connections still taken from the kernel when the drain is over.
+const LAST_ACCEPTS: usize = 4_096;
 /// Threads beside each event loop that read and write large bodies.
 const WIDE_THREADS: usize = 2;
 
@@ -121,7 +123,7 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, loops: Vec<Unbounde
     drained(shared).await;
     dealing.abort();
     // What the kernel has accepted on our behalf is ours to answer.
-    for to in loops.iter().cycle() {
+    for to in loops.iter().cycle().take(LAST_ACCEPTS) {
         match tokio::time::timeout(Duration::from_millis(1), listener.accept()).await {
             Ok(Ok((stream, _))) => hand_over(shared, stream, to),
             _ => break,

@@ -24,6 +24,8 @@ use crate::metrics::{self, ServerMetrics};
 use crate::settings::{ServeSettings, Settings};
 
 const BACKLOG: i32 = 4_096;
+/// Most bytes of the buffers that one request's rows and answers take, strings aside.
+const LIMIT_REQUEST_BYTES: usize = 256 << 20;
 
 /// A model to serve: a version, where its bundle is, and the aliases that point at it.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -58,6 +60,8 @@ pub struct Shared {
     busy: AtomicUsize,
     /// Connections open.
     open: AtomicUsize,
+    /// Bytes of large bodies and answers that connections hold.
+    held_bytes: AtomicUsize,
 }
 
 impl Shared {
@@ -113,6 +117,13 @@ impl Shared {
         }
     }
 
+    /// Accounts for a connection that held `before` bytes and now holds `now`; false if that is too much.
+    pub fn hold_bytes(&self, before: usize, now: usize) -> bool {
+        let others = self.held_bytes.fetch_sub(before, Ordering::Relaxed).saturating_sub(before);
+        self.held_bytes.fetch_add(now, Ordering::Relaxed);
+        others.saturating_add(now) <= self.settings.limit_buffered_bytes
+    }
+
     /// The text of `/metrics`.
     pub fn render_metrics(&self) -> String {
         let served = self.catalog.get().map(Catalog::all).unwrap_or_default();
@@ -149,7 +160,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    /// Binds, and starts to load the models; [`Server::wait_ready`] says when they are there.
+    /// Binds, and starts to load the models; [`Server::ready_within`] says when they are there.
     ///
     /// `runtime` is the path of the ONNX Runtime library.
     ///
@@ -167,6 +178,7 @@ impl Server {
             catalog: OnceLock::new(),
             busy: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
         });
         let outcome: Arc<(Mutex<Outcome>, Condvar)> = Arc::default();
         let server = Self { address, shared: shared.clone(), outcome: outcome.clone() };
@@ -188,21 +200,15 @@ impl Server {
         self.shared.render_metrics()
     }
 
-    /// Waits until every model is loaded and its golden rows have matched.
-    ///
-    /// # Errors
-    /// What kept a model from loading; the server stops then.
-    pub fn wait_ready(&self) -> Result<()> {
+    /// Waits until every model is loaded and its golden rows have matched, for at most `timeout`; `None` if they
+    /// are not there by then, or what kept a model from loading: the server stops then.
+    pub fn ready_within(&self, timeout: Duration) -> Option<Result<()>> {
         let (state, changed) = &*self.outcome;
-        let mut state = lock(state);
-        loop {
-            match &state.loaded {
-                Some(outcome) => return outcome.clone(),
-                None if state.stopped => {
-                    return Err(Error::new(Code::Draining, "the server was stopped while loading"));
-                }
-                None => state = changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
+        let waiting = |outcome: &mut Outcome| outcome.loaded.is_none() && !outcome.stopped;
+        let state = changed.wait_timeout_while(lock(state), timeout, waiting).unwrap_or_else(PoisonError::into_inner).0;
+        match &state.loaded {
+            None if state.stopped => Some(Err(Error::new(Code::Draining, "the server was stopped while loading"))),
+            loaded => loaded.clone(),
         }
     }
 
@@ -287,10 +293,10 @@ impl Keeper {
         for thread in loops.unwrap_or_default() {
             let _ = thread.join();
         }
-        for served in self.shared.catalog.get().map(Catalog::all).unwrap_or_default() {
-            served.batcher.close();
+        for (batcher, _) in &engines {
+            batcher.close();
         }
-        for thread in engines {
+        for (_, thread) in engines {
             let _ = thread.join();
         }
         self.tell(|outcome| outcome.stopped = true);
@@ -303,7 +309,7 @@ impl Keeper {
     }
 
     /// Loads every model, checks its golden rows, and starts its engine threads.
-    fn load(&self, threads: usize, engines: &mut Vec<JoinHandle<()>>) -> Result<()> {
+    fn load(&self, threads: usize, engines: &mut Vec<(Arc<Batcher>, JoinHandle<()>)>) -> Result<()> {
         let mut catalog = Catalog::default();
         for spec in &self.models {
             let settings = self.settings.model(&spec.name);
@@ -318,14 +324,16 @@ impl Keeper {
             }
             let batcher = Arc::new(Batcher::new(Arc::new(model), settings.max_batch_rows, settings.max_queue_rows));
             for _ in 0..threads {
-                let batcher = batcher.clone();
+                let worker = batcher.clone();
                 let thread = std::thread::Builder::new()
                     .name("monorail-engine".to_owned())
-                    .spawn(move || batcher.work())
+                    .spawn(move || worker.work())
                     .map_err(|e| Error::new(Code::Internal, format!("no thread can be started: {e}")))?;
-                engines.push(thread);
+                engines.push((batcher.clone(), thread));
             }
-            catalog.add(spec.name.clone(), spec.version, spec.aliases.clone(), batcher, settings.limit_rows);
+            // A row's buffers are made before its values are known, so they bound the rows too.
+            let limit_rows = settings.limit_rows.min(LIMIT_REQUEST_BYTES / batcher.model.row_bytes().max(1));
+            catalog.add(spec.name.clone(), spec.version, spec.aliases.clone(), batcher, limit_rows.max(1));
             self.shared.log.info(format_args!(
                 "{}@{} loaded in {} ms, {} golden rows matched",
                 spec.name,

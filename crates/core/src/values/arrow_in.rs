@@ -25,7 +25,7 @@ use super::sink::{Number, Sink};
 
 /// Reads an Arrow IPC stream behind the rows already in `buffer`, and gives its number of rows.
 ///
-/// The decoder's views point into `body`; nothing is allocated by a length the body merely claims.
+/// Nothing is allocated by a length the body merely claims.
 ///
 /// # Errors
 /// `malformed_arrow`, `too_many_rows`, or the faults of its values. The buffer is then as before.
@@ -101,20 +101,27 @@ pub fn read_batches(
     limit_rows: usize,
 ) -> Result<usize> {
     let mut sink = Sink::new(plan, buffer, Road::Arrow, limit_rows);
+    let (columns, absent) = match_columns(schema, &mut sink);
+    // Columns are judged before there is room for a row: a schema costs its sender nothing.
+    for index in absent.iter().filter(|index| !plan.columns.get(**index).is_some_and(|c| c.nullable)) {
+        sink.absent_column(*index);
+    }
+    if !sink.faults.is_empty() {
+        return sink.finish();
+    }
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if let Err(error) = sink.ensure_rows(rows) {
         sink.abandon();
         return Err(error);
     }
-    let (columns, absent) = match_columns(schema, &mut sink);
     let mut row = 0;
-    for batch in batches {
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+        if sink.faults.is_full() {
+            break;
+        }
         for &(position, index) in &columns {
             if let Some(array) = batch.columns().get(position) {
                 column(&mut sink, row, index, array.as_ref());
-            }
-            if sink.faults.is_full() {
-                break;
             }
         }
         row += batch.num_rows();
@@ -340,19 +347,25 @@ fn text(sink: &mut Sink, start: usize, index: usize, array: &dyn Array) -> bool 
 fn dictionary<K: ArrowDictionaryKeyType>(sink: &mut Sink, start: usize, index: usize, array: &dyn Array) -> bool {
     use arrow_buffer::ArrowNativeType;
     let Some(array) = array.as_dictionary_opt::<K>() else { return false };
-    let values: Vec<Option<&str>> = match array.values().data_type() {
-        DataType::Utf8 => array.values().as_string::<i32>().iter().collect(),
-        DataType::LargeUtf8 => array.values().as_string::<i64>().iter().collect(),
-        DataType::Utf8View => array.values().as_string_view().iter().collect(),
-        _ => return false,
-    };
-    for (row, key) in array.keys().iter().enumerate() {
-        match key.and_then(|k| values.get(k.as_usize()).copied().flatten()) {
-            Some(value) => sink.text(start + row, index, value),
-            None => sink.null(start + row, index),
-        }
+    let values = array.values();
+    macro_rules! read {
+        ($values:expr) => {{
+            let values = $values;
+            for (row, key) in array.keys().iter().enumerate() {
+                match key.map(ArrowNativeType::as_usize).filter(|key| *key < values.len() && values.is_valid(*key)) {
+                    Some(key) => sink.text(start + row, index, values.value(key)),
+                    None => sink.null(start + row, index),
+                }
+            }
+            true
+        }};
     }
-    true
+    match values.data_type() {
+        DataType::Utf8 => values.as_string_opt::<i32>().is_some_and(|v| read!(v)),
+        DataType::LargeUtf8 => values.as_string_opt::<i64>().is_some_and(|v| read!(v)),
+        DataType::Utf8View => values.as_string_view_opt().is_some_and(|v| read!(v)),
+        _ => false,
+    }
 }
 
 fn timestamps(sink: &mut Sink, start: usize, index: usize, array: &dyn Array) -> bool {
@@ -440,3 +453,6 @@ fn null_tensors(sink: &mut Sink, start: usize, index: usize, array: &dyn Array) 
 fn nested_nulls(array: &dyn Array) -> bool {
     array.as_fixed_size_list_opt().is_some_and(|list| list.null_count() > 0 || nested_nulls(list.values().as_ref()))
 }
+
+#[cfg(test)]
+mod tests;

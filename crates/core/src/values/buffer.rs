@@ -73,6 +73,13 @@ macro_rules! tensors {
                 match self { $(TensorBuffer::$variant(v) => v.len(),)* TensorBuffer::Text(t) => t.len() }
             }
 
+            fn capacity_bytes(&self) -> usize {
+                match self {
+                    $(TensorBuffer::$variant(v) => v.capacity() * size_of::<$type>(),)*
+                    TensorBuffer::Text(t) => t.bytes.capacity() + t.ends.capacity() * size_of::<usize>(),
+                }
+            }
+
             fn truncate(&mut self, len: usize) {
                 match self { $(TensorBuffer::$variant(v) => v.truncate(len),)* TensorBuffer::Text(t) => t.truncate(len) }
             }
@@ -137,7 +144,12 @@ impl RowBuffer {
         self.tensors.get(i).map(|(t, w)| (t, *w))
     }
 
-    /// Makes room for one more row, zeroed.
+    /// Bytes it keeps, used or not.
+    pub fn capacity_bytes(&self) -> usize {
+        self.tensors.iter().map(|(tensor, _)| tensor.capacity_bytes()).sum()
+    }
+
+    /// Makes room for rows up to `rows`, zeroed.
     pub(super) fn grow_to(&mut self, rows: usize) {
         self.rows = rows;
         for (tensor, width) in &mut self.tensors {

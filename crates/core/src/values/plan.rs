@@ -70,7 +70,7 @@ pub struct PlannedColumn {
     pub(super) slot: Option<Slot>,
     /// What training saw, to count what it did not.
     pub(super) range: Option<(f64, f64)>,
-    pub(super) categories: Option<HashSet<Box<str>>>,
+    pub(super) categories: Option<HashSet<Box<str>, foldhash::fast::RandomState>>,
     unseen: AtomicU64,
     outside: AtomicU64,
     pub(super) describe: String,
@@ -188,6 +188,14 @@ impl Plan {
         self.by_name.get(name).copied()
     }
 
+    /// Forgets what was counted so far.
+    pub fn reset_counts(&self) {
+        for column in &self.columns {
+            column.unseen.store(0, Ordering::Relaxed);
+            column.outside.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Empty buffers for this plan's rows.
     pub fn buffer(&self) -> RowBuffer {
         RowBuffer::new(
@@ -262,7 +270,7 @@ fn range(seen: &Seen) -> Option<(f64, f64)> {
 }
 
 /// The categories, if the reference's are all there: of a list cut at 1,000 nobody can say what is unseen.
-fn categories(seen: &Seen) -> Option<HashSet<Box<str>>> {
+fn categories(seen: &Seen) -> Option<HashSet<Box<str>, foldhash::fast::RandomState>> {
     let complete = seen.distinct? == seen.categories.len() as u64;
     complete.then(|| seen.categories.iter().map(|(name, _)| name.as_str().into()).collect())
 }

@@ -9,6 +9,11 @@ use super::faults::{Faults, Road, shortened};
 use super::plan::{Plan, PlannedColumn, Store};
 use super::time;
 
+/// Below this, 2^53, a double that is whole was written as that integer.
+const EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
+/// Up to here, itself excluded, 128 bits hold every double without a fraction.
+const TWO_TO_127: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
+
 /// A number as its sender wrote it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
@@ -42,9 +47,9 @@ impl Number {
     }
 
     /// Whether a double is this integer.
-    #[expect(clippy::cast_possible_truncation, reason = "a double beyond 128 bits saturates, and differs")]
+    #[expect(clippy::cast_possible_truncation, reason = "below 2^127, so exact")]
     fn is_exactly(self, value: f64) -> bool {
-        self.exact_int() == Some(value as i128)
+        value.abs() < TWO_TO_127 && self.exact_int() == Some(value as i128)
     }
 
     /// The same number as an integer, if it is one: 3.0 is 3.
@@ -52,8 +57,9 @@ impl Number {
         match self {
             Number::Int(i) => Some(i128::from(i)),
             Number::Big(i) => Some(i),
-            #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^100, so exact")]
-            Number::Float(f) => (f.trunc() == f && f.abs() < 1e30).then_some(f as i128),
+            // From 2^53 on a fraction may have been rounded away, and digits with it.
+            #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53, so exact")]
+            Number::Float(f) => (f.trunc() == f && f.abs() < EXACT_DOUBLE).then_some(f as i128),
         }
     }
 

@@ -167,20 +167,30 @@ impl<'b> Cursor<'b> {
 
     /// Goes to the value of an object that starts with the key `rows` and an array, or with `columns` and
     /// an object, and says what opens it; elsewhere stays.
-    pub fn wrapper(&mut self) -> Option<u8> {
+    ///
+    /// A column may be called `rows` or `columns` too (`is_column` tells): then only a look at what follows the
+    /// value says whether the key is the only one.
+    pub fn wrapper(&mut self, is_column: impl FnOnce(&str) -> bool) -> Option<u8> {
         let mut ahead = Cursor { text: self.text, at: self.at };
         ahead.open(b'{').ok()?;
         ahead.blank();
-        let opener = match ahead.string(&mut String::new()).ok()? {
+        let mut scratch = String::new();
+        let key = ahead.string(&mut scratch).ok()?;
+        let opener = match key {
             "rows" => b'[',
             "columns" => b'{',
             _ => return None,
         };
+        let ambiguous = is_column(key);
         ahead.colon().ok()?;
         if ahead.peek() != Some(opener) {
             return None;
         }
-        self.at = ahead.at;
+        let inside = ahead.at;
+        if ambiguous && ahead.skip(1).is_ok() && ahead.close(b',') {
+            return None;
+        }
+        self.at = inside;
         Some(opener)
     }
 
@@ -375,12 +385,11 @@ impl<'b> Cursor<'b> {
             .map_err(|_| malformed(format!("a number is not written as JSON has it at byte {start}")).into())
     }
 
-    /// An integer of more than 18 digits: exact while it fits 128 bits, a double beyond.
+    /// An integer of more than 18 digits; beyond 128 bits it is as good as infinite: no column holds it exactly.
     #[cold]
     fn long_integer(&self, start: usize) -> Number {
         let text = self.text.get(start..self.at).unwrap_or_default();
-        text.parse::<i128>()
-            .map_or_else(|_| Number::Float(fast_float2::parse(text).unwrap_or(f64::INFINITY)), Number::Big)
+        text.parse::<i128>().map_or(Number::Float(f64::INFINITY), Number::Big)
     }
 
     /// Passes over one value of any kind.

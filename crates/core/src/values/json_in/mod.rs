@@ -57,7 +57,7 @@ impl JsonReader {
         let whole = cursor.at();
         let (road, form) = match cursor.peek() {
             Some(b'[') => (Road::Rows, Form::Rows),
-            Some(b'{') => match cursor.wrapper() {
+            Some(b'{') => match cursor.wrapper(|name| plan.column(name).is_some()) {
                 Some(b'[') => (Road::RowsKey, Form::Rows),
                 Some(_) => (Road::Columns, Form::Columns),
                 None => (Road::Record, Form::Rows),
