@@ -205,9 +205,11 @@ def test_batched_equals_unbatched(registry, threads):
     )
 
     assert mean_batch_rows(before, after, "busy") > 4
-    asked = sum(len(asked) for asked in each)
-    assert after.value("monorail_requests_total", model="busy", status="200") == len(good)
-    assert after.value("monorail_requests_total", model="busy") <= asked
+    # Of those who left, some may have been answered before that was seen.
+    cancelled = sum(question.fate == "cancelled" for asked in each for question in asked)
+    answered = after.value("monorail_requests_total", model="busy", status="200")
+    assert len(good) <= answered <= len(good) + cancelled
+    assert after.value("monorail_requests_total", model="busy") <= len(kept) + cancelled
 
 
 def test_single_rows_of_many_callers_share_batches(registry):
