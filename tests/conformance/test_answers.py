@@ -77,6 +77,10 @@ def test_an_answer_does_not_depend_on_the_road(server, echoes, data, model):
             "batch": roads.python(model, table.to_batches()[0]),
             "polars": roads.python(model, pl.from_arrow(table)),
             "pandas": roads.python(model, table.to_pandas(types_mapper=pd.ArrowDtype)),
+            "client rows": roads.client(model, rows),
+            "client columns": roads.client(model, columns),
+            "client table": roads.client(model, table),
+            "client polars": roads.client(model, pl.from_arrow(table)),
         }
     finally:
         roads.close()

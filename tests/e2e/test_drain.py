@@ -27,6 +27,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registry") / "here"
     publish_scorer(folder, "scorer", golden=True)
     publish_slow(folder, "slow", busy_ms=900)
+    publish_slow(folder, "short", busy_ms=400)
     return folder
 
 
@@ -163,6 +164,18 @@ def test_an_engine_call_under_way_is_answered(registry, number):
             server.signal(number)
             assert first.answer().json()["predictions"] == [{"y": 1.0}]
             assert second.answer().json()["predictions"] == [{"y": 2.0}]
+        assert server.wait() == 0, server.stderr
+
+
+def test_a_call_that_outlives_the_drain_a_little_is_answered(registry):
+    """It was accepted before; only what takes much longer than ``drain_s`` is given up."""
+    with ServerProcess(registry, "short", threads=1, drain_s=0.1) as server, Raw(server.address) as raw:
+        raw.request("POST", "/models/short/predict", b'{"x": 1}')
+        wait_until(
+            "the engine works", lambda: server.metrics().value("monorail_queue_seconds_count", model="short") == 1
+        )
+        server.signal()
+        assert raw.answer().json()["predictions"] == [{"y": 1.0}]
         assert server.wait() == 0, server.stderr
 
 

@@ -6,9 +6,10 @@ import fcntl
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_scorer
-from tests.support.process import ServerProcess
+from tests.support.process import ARROW, ServerProcess, to_stream
 from tests.support.raw import Raw, Stopwatch, request
 from tests.support.waiting import wait_until
 
@@ -87,6 +88,12 @@ def test_a_stderr_nobody_reads_holds_nothing_up(registry):
             for _ in range(30):
                 assert raw.ask("POST", PATH, FAILS).error["code"] == "engine_failed"
                 assert raw.ask("POST", PATH, ROW).status == 200
+            # And Arrow whose numbers contradict each other, of which Rust's own decoder would.
+            whole = to_stream(pa.table({"a": [1.0], "b": [2.0], "c": [3.0], "amount": ["4"]}))
+            for at in range(0, len(whole) - 8, 8):
+                body = whole[:at] + b"\xff" * 7 + b"\x7f" + whole[at + 8 :]
+                answer = raw.ask("POST", PATH, body, f"Content-Type: {ARROW}")
+                assert answer.status in (200, 400, 413, 422), answer
         watch = Stopwatch()
         assert server.stop() == 0
         assert watch.seconds < 5

@@ -126,11 +126,13 @@ class Roads:
 
     def __init__(self, server: ServerProcess, registry: Path, unknown_columns: str = "refuse") -> None:
         self.raw = Raw(server.address)
+        self._client = mr.Client(server.url)
         self._registry, self._unknown = registry, unknown_columns
         self._models: dict[str, mr.Model] = {}
 
     def close(self) -> None:
         self.raw.close()
+        self._client.close()
 
     def model(self, name: str) -> mr.Model:
         if name not in self._models:
@@ -156,6 +158,14 @@ class Roads:
         """``Model.predict`` of any kind of data."""
         try:
             answers = self.model(name).predict(data)
+        except errors.MonorailError as error:
+            return refused({"code": error.code, "details": error.details}, STATUS[error.code])
+        return Outcome(_plain(answers))
+
+    def client(self, name: str, data: Any) -> Outcome:
+        """``Client.predict`` of any kind of data."""
+        try:
+            answers = self._client.predict(name, data)
         except errors.MonorailError as error:
             return refused({"code": error.code, "details": error.details}, STATUS[error.code])
         return Outcome(_plain(answers))
