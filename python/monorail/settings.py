@@ -96,7 +96,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=1073741824,
         minimum=1,
         maximum=1099511627776,
-        help="Most bytes of bodies and answers over 64 KiB that all connections hold together; a body above that is answered 503.",
+        help="Most bytes of large bodies and answers that all connections hold together; a body above is answered 503.",
     ),
     Setting(
         name="unknown_columns",

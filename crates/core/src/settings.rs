@@ -193,7 +193,7 @@ settings! {
     limit_body_bytes: usize = 64 << 20, Form::Int { minimum: 1, maximum: 1 << 34 }, Serve,
         "Most bytes of a request's body; more are answered 413.";
     limit_buffered_bytes: usize = 1 << 30, Form::Int { minimum: 1, maximum: 1 << 40 }, Serve,
-        "Most bytes of bodies and answers over 64 KiB that all connections hold together; a body above that is answered 503.";
+        "Most bytes of large bodies and answers that all connections hold together; a body above is answered 503.";
     unknown_columns: UnknownColumns = UnknownColumns::Refuse, Form::Choice(&["refuse", "ignore"]), Model,
         "What happens to a column that the signature does not have: refuse answers 422, ignore skips it.";
     drain_s: f64 = 10.0, Form::Float { minimum: 0.0, maximum: 3_600.0 }, Serve,
