@@ -312,6 +312,10 @@ impl Keeper {
     fn load(&self, threads: usize, engines: &mut Vec<(Arc<Batcher>, JoinHandle<()>)>) -> Result<()> {
         let mut catalog = Catalog::default();
         for spec in &self.models {
+            if catalog.versions(&spec.name).iter().any(|served| served.version == spec.version) {
+                let message = format!("{}@{} is given twice", spec.name, spec.version);
+                return Err(Error::new(Code::VersionExists, message).hint("serve each version once"));
+            }
             let settings = self.settings.model(&spec.name);
             let began = Instant::now();
             let model = load_model(spec, settings, &self.runtime)?;

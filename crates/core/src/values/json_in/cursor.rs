@@ -348,6 +348,8 @@ impl<'b> Cursor<'b> {
         if !matches!(bytes.get(at), Some(b'.' | b'e' | b'E')) {
             self.at = at;
             return Ok(match i64::try_from(mantissa) {
+                // An integer has no sign of zero; a double does.
+                Ok(0) if negative => Number::Float(-0.0),
                 Ok(value) if digits <= 18 => Number::Int(if negative { -value } else { value }),
                 _ => self.long_integer(start),
             });

@@ -245,6 +245,11 @@ proptest! {
     fn any_double_is_read_to_the_last_bit(bits: u64) {
         let value = f64::from_bits(bits);
         prop_assume!(value.is_finite());
+        if value == 0.0 {
+            let (buffer, ..) = read(&with("x", if value.is_sign_negative() { "-0" } else { "0" })).unwrap();
+            let TensorBuffer::F64(numbers) = buffer.tensor(0).unwrap().0 else { panic!() };
+            prop_assert_eq!(numbers[0].to_bits(), value.to_bits());
+        }
         for text in [zmij::Buffer::new().format_finite(value).to_owned(), format!("{value:e}"), format!("{value:.25e}")] {
             let (buffer, ..) = read(&with("x", &text)).unwrap();
             let TensorBuffer::F64(numbers) = buffer.tensor(0).unwrap().0 else { panic!() };
