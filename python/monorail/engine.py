@@ -48,7 +48,7 @@ def runtime_library() -> str:
 
 
 def load(
-    reference: str | Version,
+    reference: str | os.PathLike[str] | Version,
     *,
     registry: str | os.PathLike[str] | None = None,
     threads: int = 0,

@@ -31,6 +31,15 @@ def test_references(registry):
     version = mr.Registry(registry).version("flights@champion")
     assert mr.load(version).version.version == 1
     assert mr.load(str(version.path)).version.version == 1
+    assert mr.load(version.path).version == version
+    assert {version: "kept"}[mr.Registry(registry).version(version.path)] == "kept"
+
+
+@pytest.mark.parametrize("reference", [7, None, b"flights"])
+def test_references_of_no_known_kind(registry, reference):
+    with pytest.raises(errors.InputError) as caught:
+        mr.load(reference, registry=registry)
+    assert caught.value.code == "wrong_type"
 
 
 @pytest.mark.parametrize(

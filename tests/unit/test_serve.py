@@ -1,6 +1,7 @@
 """``mr.serve`` and ``mr.Client``: servers in this process, and typed answers and errors."""
 
 import http.server
+import shutil
 import socket
 import threading
 
@@ -26,6 +27,22 @@ def server(registry):
 def client(server):
     with mr.Client(server.url) as client:
         yield client
+
+
+def test_one_version_in_two_folders(registry, tmp_path):
+    own = mr.Registry(registry).version("flights@champion").path
+    copy = tmp_path / "copy"
+    shutil.copytree(own, copy)
+    with pytest.raises(errors.RegistryError) as caught:
+        mr.serve(own, copy, registry=registry, port=0)
+    assert (caught.value.code, bool(caught.value.hint)) == ("version_exists", True)
+    with mr.serve(copy, registry=registry, port=0) as server, mr.Client(server.url) as client:
+        assert client.predict("flights@1", RIGHT)["label"] in ("late", "ok")
+        with pytest.raises(errors.NotFoundError):
+            client.predict("flights@champion", RIGHT)
+    with mr.serve(own, "flights@1", registry=registry, port=0) as server, mr.Client(server.url) as client:
+        assert client.models()[0]["versions"] == [1]
+        assert client.predict("flights@champion", RIGHT) == client.predict("flights@1", RIGHT)
 
 
 def test_it_is_ready_when_it_is_there(server, client):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import _core
-from ..errors import BundleError
+from ..errors import BundleError, InputError, NotFoundError, RegistryError
 from .version import Version
 
 #: The registry's folder, looked for upwards from the working folder.
@@ -80,7 +80,7 @@ class Registry:
             for model in json.loads(self._core.list())
         ]
 
-    def resolve(self, reference: str | Version) -> tuple[str, int, Path]:
+    def resolve(self, reference: str | os.PathLike[str] | Version) -> tuple[str, int, Path]:
         """Find a bundle without reading it.
 
         Args:
@@ -92,14 +92,30 @@ class Registry:
         Raises:
             NotFoundError: ``unknown_model`` or ``unknown_version``.
             BundleError: the path holds no bundle.
+            InputError: ``wrong_type``: it is none of these.
         """
         if isinstance(reference, Version):
             return reference.name, reference.version, reference.path
+        if isinstance(reference, os.PathLike):
+            return _at_path(Path(reference))
+        if not isinstance(reference, str):
+            raise InputError(
+                f"{reference!r} names no model",
+                code="wrong_type",
+                hint="pass a name such as 'flights' or 'flights@3', a Version, or the path of a bundle's folder",
+            )
         if os.sep in reference:
             return _at_path(Path(reference))
         return self._core.resolve(reference)
 
-    def version(self, reference: str | Version) -> Version:
+    def holds(self, name: str, version: int, path: Path) -> bool:
+        """Whether the bundle in a folder is this registry's own version of that name, not a copy from elsewhere."""
+        try:
+            return self._core.resolve(f"{name}@{version}")[2].resolve() == path.resolve()
+        except (NotFoundError, RegistryError):
+            return False
+
+    def version(self, reference: str | os.PathLike[str] | Version) -> Version:
         """Read a bundle's description, after checking its files against their digests.
 
         Args:

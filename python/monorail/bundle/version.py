@@ -78,7 +78,7 @@ class Version:
     name: str
     version: int
     path: Path
-    manifest: Mapping[str, Any] = dataclasses.field(repr=False)
+    manifest: Mapping[str, Any] = dataclasses.field(repr=False, hash=False, compare=False)
 
     @classmethod
     def from_manifest(cls, manifest: str, path: Path) -> Version:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,12 +13,12 @@ from .. import _core
 from ..bundle.registry import Registry
 from ..bundle.version import Version
 from ..engine import runtime_library
-from ..errors import NotFoundError
+from ..errors import NotFoundError, RegistryError
 from .configuration import resolve_settings
 
 
 def serve(
-    *models: str | Version,
+    *models: str | os.PathLike[str] | Version,
     host: str | None = None,
     port: int | None = None,
     threads: int | None = None,
@@ -43,6 +44,7 @@ def serve(
     Raises:
         NotFoundError: ``unknown_model`` or ``unknown_version``.
         BundleError: a bundle is damaged or refused, or its golden rows do not match.
+        RegistryError: ``version_exists``: two folders hold the same version of the same name.
         SettingError: ``setting_invalid`` or ``address_in_use``.
     """
     said = resolve_settings({"host": host, "port": port, "threads": threads, **settings}, file=config)
@@ -56,16 +58,25 @@ def serve(
     return Server(core)
 
 
-def _described(models: Sequence[str | Version], registry: Registry) -> list[dict[str, Any]]:
+def _described(models: Sequence[str | os.PathLike[str] | Version], registry: Registry) -> list[dict[str, Any]]:
     """What Rust is told to load: each version once, with the aliases that point at it."""
     if not models:
         raise NotFoundError("no model was named", code="unknown_model", hint="name at least one: serve('flights')")
     aliases = {entry.name: entry.aliases for entry in registry.list()}
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[tuple[str, int], dict[str, Any]] = {}
     for reference in models:
         name, version, path = registry.resolve(reference)
-        pointing = sorted(alias for alias, target in aliases.get(name, {}).items() if target == version)
-        described[str(path)] = {"name": name, "version": version, "path": str(path), "aliases": pointing}
+        other = described.get((name, version))
+        if other is not None and Path(other["path"]).resolve() != path.resolve():
+            raise RegistryError(
+                f"{name}@{version} was named twice, as {other['path']} and as {path}",
+                code="version_exists",
+                hint="serve one of them; save the other under a name of its own to serve both",
+            )
+        # A copy from elsewhere has a registry of its own, whose aliases are not known here.
+        own = aliases.get(name, {}) if registry.holds(name, version, path) else {}
+        pointing = sorted(alias for alias, target in own.items() if target == version)
+        described[name, version] = {"name": name, "version": version, "path": str(path), "aliases": pointing}
     return list(described.values())
 
 
