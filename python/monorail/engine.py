@@ -127,7 +127,7 @@ class Model:
 
         return json.loads(self._core.check_golden())
 
-    def _score(self, data: Any, max_batch_rows: int) -> pa.Table:
+    def _score(self, data: Any, max_batch_rows: int = 0) -> pa.Table:
         """The answers as a table. Python values go to Rust as they are, so that its rules alone judge them."""
         import numpy as np
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import joblib
 import pyarrow as pa
@@ -104,6 +105,52 @@ def test_predict(monorail, registry, files, frame):
     ran = monorail("predict", "flights", "rows.parquet", "-o", "out.parquet", "--registry", registry)
     assert (ran.status, ran.out, ran.err) == (0, "", f"{len(frame)} predictions in out.parquet\n")
     assert pq.read_table("out.parquet").column("label").to_pylist() == labels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"carrier": "UA", "dep": 1, "distance": 100.0, "wind": "N"}, {"carrier": "B6", "dep": 0.5, "distance": 7}]',
+        '{"rows": [{"carrier": "UA", "dep": 1, "distance": 1e2, "wind": "N"},'
+        ' {"carrier": "B6", "dep": 0.5, "distance": 7}]}',
+        '{"columns": {"carrier": ["UA", "B6"], "dep": [1, 0.5], "distance": [100, 7.0], "wind": ["N", null]}}',
+        '{"carrier": ["UA", "B6"], "dep": [1, 0.5], "distance": [100, 7], "wind": ["N", null]}',
+    ],
+)
+def test_predict_judges_json_as_a_server_does(monorail, registry, text):
+    records = [{"carrier": "UA", "dep": 1, "distance": 100, "wind": "N"}, {"carrier": "B6", "dep": 0.5, "distance": 7}]
+    Path("rows.json").write_text(text)
+    ran = monorail("predict", "flights", "rows.json", "--registry", registry)
+    assert (ran.status, ran.err) == (0, "")
+    answers = [json.loads(line) for line in ran.out.splitlines()]
+    assert answers == mr.load("flights", registry=registry).predict(records)
+
+
+def test_predict_of_one_record_and_of_none(monorail, registry):
+    Path("one.json").write_text('{"carrier": "UA", "dep": 1, "distance": 100}')
+    assert len(monorail("predict", "flights", "one.json", "--registry", registry).out.splitlines()) == 1
+    Path("none.jsonl").write_text("")
+    ran = monorail("predict", "flights", "none.jsonl", "--registry", registry)
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    ran = monorail("predict", "flights", "none.jsonl", "-o", "out.parquet", "--registry", registry)
+    assert (ran.status, pq.read_table("out.parquet").column_names) == (0, ["label", "probability"])
+
+
+def test_predict_names_the_value_of_mixed_columns(monorail, registry):
+    Path("bad.jsonl").write_text('{"carrier": "UA", "distance": 1}\n{"carrier": 5, "distance": 2}\n')
+    ran = monorail("predict", "flights", "bad.jsonl", "--registry", registry)
+    assert (ran.status, ran.out) == (1, "")
+    assert "row 1, column 'carrier': expected string, got " in ran.err
+
+
+def test_predict_to_where_nothing_can_be_written(monorail, registry, files):
+    ran = monorail("predict", "flights", "rows.csv", "-o", "none/out.parquet", "--registry", registry)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("error: none/out.parquet cannot be written: ")
+    assert "\nhint: " in ran.err
+    ran = monorail("predict", "no-model", "no-file", "-o", "out.json", "--registry", registry)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == ("error: out.json is of a kind that is not written\nhint: use .parquet, .arrow, .csv or .jsonl\n")
 
 
 def test_predict_refuses_rows_by_place(monorail, registry, tmp_path):

@@ -1,6 +1,7 @@
 """Data in as Arrow, and out again in the kind it came."""
 
 import datetime as dt
+import json
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from monorail.data import conform, from_arrow, is_record, to_arrow, to_numpy
-from monorail.data.files import read_table, write_table
+from monorail.data.files import read_rows, read_table, write_table
 from monorail.errors import InputError, SignatureError
 from monorail.signature import Column, Output, Signature, infer
 
@@ -192,6 +193,26 @@ def test_json_files_hold_records_or_columns(tmp_path):
     ):
         (tmp_path / "x.json").write_text(text)
         assert read_table(str(tmp_path / "x.json")).to_pydict() == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "content", [{"rows": 1}, {"rows": [1], "columns": [2]}, {"columns": [1, 2]}, {"rows": [1], "a": 1}]
+)
+def test_json_columns_of_the_names_of_wrappers(content, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert read_rows(str(tmp_path / "x.json")) == content
+
+
+def test_json_lines_end_at_line_feeds_alone(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"s": "a\u2028b"}\r\n{"s": "c"}\n', encoding="utf-8")
+    assert read_rows(str(tmp_path / "x.jsonl")) == [{"s": "a\u2028b"}, {"s": "c"}]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "csv", "jsonl"])
+def test_files_that_cannot_be_written(kind, tmp_path):
+    with pytest.raises(InputError) as caught:
+        write_table(answers(2), str(tmp_path / "none" / f"x.{kind}"))
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["missing.parquet", "bad.parquet", "bad.arrow", "bad.json", "bad.jsonl", "x.xlsx"])

@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 def command(model: str, file: str, output: str | None, ignore_unknown_columns: bool, registry: str | None) -> None:
     """Score the rows of FILE with MODEL, in this process; predictions are lines of JSON on stdout.
 
-    FILE is Parquet, Arrow, CSV or lines of JSON, by its extension; - is lines of JSON on stdin.
+    FILE is Parquet, Arrow, CSV, JSON or lines of JSON, by its extension; - is lines of JSON on stdin. JSON is judged as
+    a request to a server is.
     """
     from .. import load
-    from ..data.files import read_table, write_table
+    from ..data.files import check_written, read_rows, write_table
 
     printer = Printer()
+    if output is not None:
+        check_written(output)
     unknown = "ignore" if ignore_unknown_columns else "refuse"
     loaded = load(model, registry=registry, unknown_columns=unknown)
-    answers: pa.Table = loaded.predict(read_table(file, loaded.signature))
+    answers: pa.Table = loaded._score(read_rows(file, loaded.signature))
     if output is not None:
         write_table(answers, output)
         printer.say(f"{len(answers):,} predictions in {output}")

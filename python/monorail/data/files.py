@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 _ARROW = {".arrow", ".arrows", ".feather", ".ipc"}
 _JSON_LINES = {".jsonl", ".ndjson"}
+#: What is read.
 KINDS = ".parquet, .arrow, .csv, .json or .jsonl"
+#: What is written.
+WRITTEN = ".parquet, .arrow, .csv or .jsonl"
 
 
 def read_table(path: str, signature: Signature | None = None) -> pa.Table:
@@ -29,6 +32,23 @@ def read_table(path: str, signature: Signature | None = None) -> pa.Table:
         path: ``.parquet``; ``.arrow``, ``.arrows``, ``.feather`` or ``.ipc``; ``.csv``; ``.json`` (a list of records or
             an object of columns); ``.jsonl`` or ``.ndjson``; ``-`` is lines of JSON on stdin.
         signature: Of the model the rows are for. CSV, which has no types, is read with its.
+
+    Raises:
+        InputError: there is no such file, or it is not of the kind its extension says.
+    """
+    rows = read_rows(path, signature)
+    return rows if isinstance(rows, pa.Table) else to_arrow(rows, signature)
+
+
+def read_rows(path: str, signature: Signature | None = None) -> Any:
+    """Read a file of rows in its own kind: a table, or of JSON the Python values, typed by nobody yet.
+
+    Args:
+        path: As for :func:`read_table`.
+        signature: Of the model the rows are for; CSV is read with its.
+
+    Returns:
+        A table, a list (records) or a dict (columns or one record), as :meth:`monorail.Model.predict` takes them.
 
     Raises:
         InputError: there is no such file, or it is not of the kind its extension says.
@@ -48,8 +68,31 @@ def write_table(table: pa.Table, path: str) -> None:
     """Write a file, of the kind its extension says. CSV has no lists: a list column becomes one column a place.
 
     Raises:
+        InputError: the extension is not known, or the file cannot be written.
+    """
+    check_written(path)
+    try:
+        _write(table, path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} cannot be written: {first}",
+            code="malformed_request",
+            hint="name a file in a folder that is there and may be written to",
+        ) from error
+
+
+def check_written(path: str) -> None:
+    """Refuse a file of a kind that is not written, before any work is done for it.
+
+    Raises:
         InputError: the extension is not known.
     """
+    if Path(path).suffix.lower() not in {".parquet", ".csv", *_ARROW, *_JSON_LINES}:
+        raise InputError(f"{path} is of a kind that is not written", code="malformed_request", hint=f"use {WRITTEN}")
+
+
+def _write(table: pa.Table, path: str) -> None:
     kind = Path(path).suffix.lower()
     if kind == ".parquet":
         import pyarrow.parquet as pq
@@ -62,17 +105,15 @@ def write_table(table: pa.Table, path: str) -> None:
         import pyarrow.csv
 
         pyarrow.csv.write_csv(_flat(table), path)
-    elif kind in _JSON_LINES:
+    else:
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist())
-    else:
-        raise InputError(f"{path} is of a kind that is not written", code="malformed_request", hint=f"use {KINDS}")
 
 
-def _read(path: str, signature: Signature | None) -> pa.Table:
+def _read(path: str, signature: Signature | None) -> Any:
     kind = Path(path).suffix.lower()
     if path == "-":
-        return to_arrow([json.loads(line) for line in sys.stdin if line.strip()], signature)
+        return [json.loads(line) for line in sys.stdin if line.strip()]
     if kind == ".parquet":
         import pyarrow.parquet as pq
 
@@ -83,11 +124,21 @@ def _read(path: str, signature: Signature | None) -> pa.Table:
         return _read_csv(path, signature)
     text = Path(path).read_text(encoding="utf-8")
     if kind in _JSON_LINES:
-        return to_arrow([json.loads(line) for line in text.splitlines() if line.strip()], signature)
+        # By "\n" alone: splitlines() would also cut at U+2028, which may stand in a JSON string.
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     if kind == ".json":
-        content: Any = json.loads(text)
-        return to_arrow(content.get("columns", content.get("rows", content)) if isinstance(content, dict) else content)
+        return _unwrapped(json.loads(text))
     raise InputError(f"{path} is of a kind that is not read", code="malformed_request", hint=f"give {KINDS}")
+
+
+def _unwrapped(content: Any) -> Any:
+    """What stands in a request's ``rows`` or ``columns``; a model's own columns may have those names too."""
+    if isinstance(content, dict) and len(content) == 1:
+        if isinstance(content.get("rows"), list):
+            return content["rows"]
+        if isinstance(content.get("columns"), dict):
+            return content["columns"]
+    return content
 
 
 def _read_arrow(path: str) -> pa.Table:
