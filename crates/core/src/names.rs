@@ -2,18 +2,6 @@
 //!
 //! A name that passed here holds no separator and does not start with a dot, so it may become a path.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
-
 use crate::error::{Code, Error, Result};
 
 /// Most bytes of a name.

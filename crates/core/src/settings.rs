@@ -3,18 +3,6 @@
 //! Flags, environment variables, `monorail.toml`, Python's `settings.py` and the reference page all come
 //! from this table, so that a setting is the same word everywhere.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
-
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};

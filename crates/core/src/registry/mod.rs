@@ -10,18 +10,6 @@
 //! Names come into paths only after [`names`](crate::names) has checked them, and links are not followed
 //! below the registry's folder.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
-
 mod draft;
 mod files;
 

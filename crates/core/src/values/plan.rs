@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bundle::check::graph_element;
 use crate::bundle::manifest::StageInput;
 use crate::error::{Code, Error, Result};
 use crate::signature::{Column, Kind, Seen, Signature};
@@ -173,7 +174,7 @@ impl Plan {
         for column in &signature.inputs {
             let slot = slots.get(column.name.as_str()).copied();
             if let Some(slot) = slot
-                && planned.get(slot.tensor).map(|i| i.kind) != Some(graph_kind(column))
+                && planned.get(slot.tensor).map(|i| i.kind) != Some(graph_element(column))
             {
                 return Err(misfit(&column.name));
             }
@@ -204,18 +205,6 @@ impl Plan {
                 .map(|input| (TensorBuffer::new(input.kind).unwrap_or(TensorBuffer::Bool(Vec::new())), input.width()))
                 .collect(),
         )
-    }
-}
-
-/// The element type a column has in the graph (`docs/reference/bundle-format.md`).
-pub fn graph_kind(column: &Column) -> Kind {
-    match column.kind {
-        Kind::String | Kind::Dictionary => Kind::String,
-        Kind::Date32 | Kind::Timestamp => Kind::Int64,
-        Kind::Tensor => column.element(),
-        Kind::Float32 | Kind::Float64 => column.kind,
-        _ if column.nullable => Kind::Float64,
-        kind => kind,
     }
 }
 
