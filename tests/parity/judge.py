@@ -42,6 +42,7 @@ class Case:
         description = self.adapter.describe(model)
         self.form = Form.of(example, description.feature_names)
         self.compiled: Compiled = compile_model(model, self.inputs, outputs=outputs, null_text=self.form.null_text)
+        self.form = self.form.with_nulls(self.compiled.null_text)
         names = tuple(entry["name"] for entry in self.compiled.outputs)
         self.original = Original(model, self.adapter, self.form, names)
 

@@ -93,6 +93,7 @@ def save(
         raise SignatureError("the example has no rows", code="signature_invalid", hint="pass rows of the training data")
     signature = infer(table, None if reference is None else to_arrow(reference), nullable)
     compiled = compile_model(model, signature.to_json()["inputs"], outputs=outputs, null_text=form.null_text)
+    form = form.with_nulls(compiled.null_text)
     signature = signature.with_outputs(Output.from_json(output) for output in compiled.outputs)
     if not quiet:
         _say(signature, compiled.notes, golden_rows)

@@ -14,7 +14,7 @@ from .columns import Column, Matrix, Reader, starting_matrix
 from .graph import OPSETS, RUNTIME, TEXT, Graph
 from .registry import Context, Output, RefusalError, convert
 
-_HINT = "replace these steps, or save the fitted model with a worker once that engine exists"
+_HINT = "put steps that compile in their place, or do their work on the data before the model, and fit again"
 _DEFAULTS = ("label", "probability", "prediction", "features")
 
 
@@ -45,6 +45,7 @@ class Compiled:
         outputs: the signature's outputs.
         splits: see `ColumnSplits`; what the threshold hard rows are made from.
         notes: sentences for the person who saves the model.
+        null_text: what a null is to the fitted steps that see it, "nan" or "none", by column; ask the original so.
     """
 
     graph: onnx.ModelProto
@@ -52,6 +53,7 @@ class Compiled:
     outputs: list[dict[str, Any]]
     splits: list[ColumnSplits]
     notes: list[str] = field(default_factory=list)
+    null_text: dict[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The ONNX file; the same model gives the same bytes."""
@@ -71,13 +73,26 @@ def compile_model(
         model: the fitted object.
         signature_inputs: the signature's inputs as bundle.json has them.
         outputs: names of outputs beyond the default ones (`score`, say).
-        null_text: for text columns, what a null is in the data the model was fitted on: "nan" (the default) or "none".
+        null_text: what a null is in the columns where the example shows one: "nan" or "none". Of other columns the
+            fitted steps say it.
 
     Raises:
         CompileError: `cannot_compile`, naming every step that has no compiled form and why.
     """
-    nulls = dict(null_text or {})
-    columns = [Column.of(entry, nulls.get(entry["name"], "nan")) for entry in signature_inputs]
+    shown = dict(null_text or {})
+    made, context, columns = _convert(model, signature_inputs, shown)
+    found = context.reader.nulls.decide(shown)
+    if not found.items() <= shown.items():
+        # Steps told of nulls that the example does not show; now that their kind is known, each step can be compiled.
+        made, context, columns = _convert(model, signature_inputs, shown | found)
+    return _finish(context, columns, _chosen(made, outputs), found)
+
+
+def _convert(
+    model: Any, signature_inputs: Sequence[Mapping[str, Any]], nulls: Mapping[str, str]
+) -> tuple[dict[str, Output], Context, list[Column]]:
+    """Every output of the model in a fresh graph."""
+    columns = [Column.of(entry, nulls.get(entry["name"], "")) for entry in signature_inputs]
     reserved = [column.name for column in columns] + [f"{column.name}__valid" for column in columns]
     graph = Graph(reserved)
     context = Context(graph, Reader(graph, columns), "model")
@@ -85,13 +100,12 @@ def compile_model(
         made = _answers(context, convert(context, model, starting_matrix(columns)), model)
     except RefusalError as refusal:
         raise _cannot_compile(refusal) from refusal
-    chosen = _chosen(made, outputs)
-    return _finish(context, columns, chosen)
+    return made, context, columns
 
 
 def _cannot_compile(refusal: RefusalError) -> CompileError:
     steps = "; ".join(f"`{r.path}` ({r.kind}): {r.reason}" for r in refusal.refused)
-    details = [{"code": "cannot_compile", "path": r.path, "got": r.kind, "expected": r.reason} for r in refusal.refused]
+    details = [{"code": "cannot_compile", "path": r.path, "got": r.kind} for r in refusal.refused]
     return CompileError(f"cannot compile {steps}", code="cannot_compile", hint=_HINT, details=details)
 
 
@@ -131,7 +145,7 @@ def _chosen(made: dict[str, Output], outputs: Sequence[str] | None) -> dict[str,
     return {name: made[name] for name in default}
 
 
-def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Output]) -> Compiled:
+def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Output], nulls: dict[str, str]) -> Compiled:
     graph, reader = context.graph, context.reader
     tensors = {graph.unique(name): output.tensor for name, output in chosen.items()}
     used = graph.used_inputs(list(tensors.values()))
@@ -163,9 +177,8 @@ def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Outpu
         "opsets": dict(OPSETS),
         "runtime": dict(RUNTIME),
     }
-    return Compiled(
-        model, stage, [_signature(n, o) for n, o in chosen.items()], _splits(context, columns), context.notes
-    )
+    signature = [_signature(n, o) for n, o in chosen.items()]
+    return Compiled(model, stage, signature, _splits(context, columns), context.notes, nulls)
 
 
 def _type_name(dtype: np.dtype) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .graph import TEXT, Graph, Tensor
+from .nulls import NullNotes
 
 _NUMBERS = {
     name: np.dtype(name)
@@ -47,7 +48,7 @@ class Column:
         type: the signature's type.
         nullable: whether it may hold nulls.
         dtype: element type in the graph, after the rules for nulls.
-        null: how the original sees a null in text: "nan" or "none".
+        null: what a null is to the original: "nan", "none", or "" while nothing says which.
         width: 1, or the number of elements of a tensor.
     """
 
@@ -55,11 +56,11 @@ class Column:
     type: str
     nullable: bool
     dtype: np.dtype
-    null: str = "nan"
+    null: str = ""
     width: int = 1
 
     @staticmethod
-    def of(entry: Mapping[str, Any], null: str = "nan") -> Column:
+    def of(entry: Mapping[str, Any], null: str = "") -> Column:
         """The column of one entry of the signature's inputs."""
         kind, nullable = entry["type"], bool(entry.get("nullable", False))
         if kind in ("string", "dictionary"):
@@ -126,11 +127,15 @@ class Indicator:
 
 @dataclass(frozen=True)
 class Text:
-    """A column of text: a `[rows, 1]` tensor, and a bool tensor that is false for nulls (None: there are none)."""
+    """A column of text: a `[rows, 1]` tensor, and a bool tensor that is false for nulls (None: there are none).
+
+    `null` is what a null is to the original (see `Column`), `column` the signature's name.
+    """
 
     tensor: Tensor
     valid: Tensor | None
     null: str
+    column: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ class Reader:
     graph: Graph
     columns: Sequence[Column]
     packings: list[Packing] = field(default_factory=list)
+    nulls: NullNotes = field(default_factory=NullNotes)
     _read: dict[tuple[str, int], Cell] = field(default_factory=dict)
     _text: dict[str, Text] = field(default_factory=dict)
 
@@ -218,7 +224,7 @@ class Reader:
             if column.nullable:
                 valid = self.graph.input(f"{column.name}__valid", np.dtype(np.bool_), 1)
                 self.packings.append(Packing(valid, [], valid=column.name))
-            self._text[column.name] = Text(tensor, valid, column.null)
+            self._text[column.name] = Text(tensor, valid, column.null, column.name)
         return self._text[column.name]
 
     def dense(self, matrix: Matrix, dtype: np.dtype | type | None = None) -> Dense:

@@ -175,7 +175,7 @@ def prove(
     if hard is not None:
         run.compare(hard.table, hard.generators)
     proof.worst = run.worst_rows()
-    proof.row_wise = is_row_wise(original, example)
+    proof.row_wise = is_row_wise(original, _one_layout(example))
     if golden_rows > 0:
         proof.golden = run.golden(min(golden_rows, 256))
     return proof

@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Cell, Feature, Indicator, Matrix, Text, UnreadableError
+from ..columns import Cell, Column, Feature, Indicator, Matrix, Raw, Text, UnreadableError
 from ..graph import ML, TEXT, Tensor
+from ..nulls import is_missing, is_nan
 from ..registry import Context, converter
 from .impute import read_text
 
 _DOUBLE = np.dtype(np.float64)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or _is_nan(value)
 
 
 def _mapping(model: Any, number: int) -> np.ndarray | None:
@@ -75,7 +68,7 @@ def ordinal_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
         mapping = _mapping(model, number)
         values: list[float] = []
         for index, category in enumerate(categories):
-            if _is_nan(category):
+            if is_nan(category):
                 values.append(float(model.encoded_missing_value))
             else:
                 values.append(float(index if mapping is None else mapping[index]))
@@ -99,14 +92,15 @@ def _codes(context: Context, feature: Feature, categories: list[Any], values: li
 
 def _text_codes(context: Context, source: Text, categories: list[Any], values: list[float], unknown: float) -> Tensor:
     table = {str(c): v for c, v in zip(categories, values, strict=True) if isinstance(c, str)}
-    if len(table) < sum(not _is_missing(c) for c in categories):
+    if len(table) < sum(not is_missing(c) for c in categories):
         raise UnreadableError("categories that are not text, on a column of text")
     codes = _lookup(context, source.tensor, list(table), TEXT, list(table.values()), unknown)
     if source.valid is None:
         return codes
+    context.reader.nulls.fitted(source.column, categories)
     null = unknown
     for category, value in zip(categories, values, strict=True):
-        if (category is None and source.null == "none") or (_is_nan(category) and source.null == "nan"):
+        if (category is None and source.null == "none") or (is_nan(category) and source.null == "nan"):
             null = value
     if _same(table.get("", unknown), null):
         # A null arrives as the empty string, whose code is already the right one.
@@ -121,14 +115,18 @@ def _number_codes(
     floating = cell.dtype.kind == "f"
     cell = context.graph.cast(cell, np.float64 if floating else np.int64)
     keys, kept = [], []
+    column = feature.source.column if isinstance(feature.source, Raw) else None
+    if column is not None and feature.nullable:
+        context.reader.nulls.fitted(column.name, categories)
+    skipped = _other_null(column, categories)
     for category, value in zip(categories, values, strict=True):
-        if category is None or isinstance(category, str):
+        if isinstance(category, str) or (is_missing(category) and (category is None) == skipped):
             continue
-        number = float(category)
+        number = np.nan if category is None else float(category)
         if not floating:
             if not number.is_integer():
                 continue
-            keys.append(int(category))
+            keys.append(int(category))  # type: ignore[arg-type]
         else:
             keys.append(number)
         kept.append(value)
@@ -136,12 +134,19 @@ def _number_codes(
     return _lookup(context, cell, keys, np.dtype(np.float64 if floating else np.int64), kept, unknown)
 
 
+def _other_null(column: Column | None, categories: list[Any]) -> bool:
+    """Whether it is None (else NaN) that a null of this column is not, where an encoder was fitted on both."""
+    if column is not None and column.null == "none":
+        return not any(category is None for category in categories)
+    return any(is_nan(category) for category in categories)
+
+
 def _note_values(context: Context, feature: Feature, keys: list[Any]) -> None:
     """Asks for hard rows on the numeric categories, where the original gets the column as it is."""
     origin = feature.origin
     if origin is None or origin.column.dtype.kind == "b":
         return
-    known = np.asarray([key for key in keys if not _is_nan(key)], dtype=np.float64)
+    known = np.asarray([key for key in keys if not is_nan(key)], dtype=np.float64)
     if origin.forward(np.zeros(1, origin.column.dtype)).dtype == origin.column.dtype and len(known):
         context.split(origin.column.name, origin.element, known)
 

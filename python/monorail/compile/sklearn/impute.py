@@ -9,19 +9,16 @@ import numpy as np
 
 from ..columns import Cell, Feature, Matrix, Origin, Raw, Text, UnreadableError
 from ..graph import TEXT, Tensor
+from ..nulls import is_nan
 from ..registry import Context, converter
 
 _BOOL = np.dtype(np.bool_)
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
 def _missing_kind(model: Any, context: Context) -> str:
     """What the step takes for missing: "nan", "none", or "value"."""
     missing = model.missing_values
-    if _is_nan(missing):
+    if is_nan(missing):
         return "nan"
     if missing is None:
         return "none"
@@ -37,7 +34,7 @@ def simple_imputer(context: Context, model: Any, matrix: Matrix) -> Matrix:
     if model.keep_empty_features:
         kept = list(range(matrix.width))
     else:
-        kept = [i for i, value in enumerate(statistics) if not _is_nan(value)]
+        kept = [i for i, value in enumerate(statistics) if not is_nan(value)]
     fitted = np.dtype(model._fit_dtype)
     if fitted.kind == "O":
         matrix = _resolve_text(context, matrix)
@@ -79,11 +76,14 @@ def _fill_object(context: Context, model: Any, feature: Feature, statistic: Any)
     if kind == "value":
         same = graph.node("Equal", [source.tensor, graph.constant([[str(model.missing_values)]], TEXT)], _BOOL, 1)
         tensor = graph.node("Where", [same, fill, source.tensor], TEXT, 1)
-        return replace(feature, source=Text(tensor, source.valid, source.null))
-    if source.valid is None or source.null != kind:
+        return replace(feature, source=replace(source, tensor=tensor))
+    if source.valid is None:
+        return feature
+    context.reader.nulls.fills(source.column, kind)
+    if source.null != kind:
         return feature
     tensor = graph.node("Where", [source.valid, source.tensor, fill], TEXT, 1)
-    return replace(feature, source=Text(tensor, None, source.null), nullable=False)
+    return replace(feature, source=replace(source, tensor=tensor, valid=None), nullable=False)
 
 
 def _fill_numbers(context: Context, model: Any, matrix: Matrix, kept: list[int], statistics: np.ndarray) -> Matrix:
@@ -135,6 +135,8 @@ def _flag(context: Context, model: Any, feature: Feature) -> Feature:
     feature = read_text(context, feature)
     source = feature.source
     if isinstance(source, Text):
+        if source.valid is not None:
+            context.reader.nulls.fills(source.column, kind)
         tensor: Tensor
         if kind == "value":
             tensor = graph.node("Equal", [source.tensor, graph.constant([[str(model.missing_values)]], TEXT)], _BOOL, 1)
