@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from .bundle.registry import Registry
 from .bundle.version import Version
-from .errors import EngineError
+from .errors import EngineError, InputError, SettingError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,10 +71,22 @@ def load(
         NotFoundError: ``unknown_model`` or ``unknown_version``.
         BundleError: the bundle is damaged, of another format or refused.
         EngineError: ``runtime_missing`` or ``engine_failed``.
+        SettingError: ``setting_invalid``.
     """
+    if not _is_count(threads):
+        raise SettingError(
+            f"threads is {threads!r}",
+            code="setting_invalid",
+            hint="give a whole number; 0 is as many as there are cores",
+        )
     _, _, path = Registry(registry).resolve(reference)
     core = _core.Engine(path, runtime=runtime_library(), threads=threads, unknown_columns=unknown_columns)
     return Model(core, Version.from_manifest(core.manifest, path))
+
+
+def _is_count(value: object) -> bool:
+    """Whether it is a whole number that Rust can take."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**31
 
 
 class Model:
@@ -119,6 +132,12 @@ class Model:
         """
         from .data import from_arrow
 
+        if not _is_count(max_batch_rows):
+            raise InputError(
+                f"max_batch_rows is {max_batch_rows!r}",
+                code="wrong_type" if not isinstance(max_batch_rows, numbers.Integral) else "out_of_range",
+                hint="give a whole number of rows; 0 leaves it to the engine",
+            )
         return from_arrow(self._score(data, max_batch_rows), data, self.signature)
 
     def check_golden(self) -> dict[str, Any]:
@@ -131,12 +150,18 @@ class Model:
         """The answers as a table. Python values go to Rust as they are, so that its rules alone judge them."""
         import numpy as np
 
-        from .data import is_record, read_stream, to_arrow
+        from .data import better_hint, is_arrow_column, is_record, read_stream, to_arrow
 
-        if isinstance(data, Mapping) and not all(isinstance(value, np.ndarray) for value in data.values()):
+        if isinstance(data, Mapping) and not (
+            all(isinstance(value, np.ndarray) for value in data.values()) or any(map(is_arrow_column, data.values()))
+        ):
             if is_record(data, self.signature):
                 return read_stream(self._core.predict_rows([dict(data)]))
             return read_stream(self._core.predict_columns(dict(data)))
         if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
             return read_stream(self._core.predict_rows([row if isinstance(row, dict) else dict(row) for row in data]))
-        return read_stream(self._core.predict(to_arrow(data, self.signature), max_batch_rows=max_batch_rows))
+        table = to_arrow(data, self.signature)
+        try:
+            return read_stream(self._core.predict(table, max_batch_rows=max_batch_rows))
+        except InputError as error:
+            raise better_hint(error, data) from None

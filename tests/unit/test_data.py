@@ -1,6 +1,7 @@
 """Data in as Arrow, and out again in the kind it came."""
 
 import datetime as dt
+import decimal
 import json
 
 import numpy as np
@@ -119,6 +120,32 @@ def test_mixed_values_are_wrong_type_where_a_signature_is_known():
         to_arrow(pd.DataFrame({"a": [1, 2], "s": pd.Series(["x", 5], dtype=object)}), TWO)
     assert caught.value.code == "wrong_type"
     assert caught.value.details == [{"code": "wrong_type", "column": "s", "row": 1, "expected": "str", "got": "int"}]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series([decimal.Decimal(1)]),
+        pd.Series([b"x"]),
+        pd.Series([dt.time(1)]),
+        pd.Series([1j]),
+        pd.Series([1.0, 2.0], dtype="Sparse[float64]"),
+        np.array([1.0], dtype=np.longdouble),
+        pd.Series(np.array([1.0], dtype=np.longdouble)),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_columns_that_no_signature_holds(values):
+    with pytest.raises(SignatureError, match="of a type that no signature holds: 'x'") as caught:
+        to_arrow(pd.DataFrame({"x": values}) if isinstance(values, pd.Series) else {"x": values})
+    assert caught.value.code == "unsupported_column"
+    assert "astype" not in str(caught.value.hint)
+
+
+def test_a_matrix_of_long_doubles():
+    with pytest.raises(SignatureError) as caught:
+        to_arrow(np.zeros((2, 2), dtype=np.longdouble))
+    assert caught.value.code == "unsupported_column"
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,33 @@ def test_a_nullable_column_may_be_absent(flights):
     assert flights.predict(without) == flights.predict(without | {"dep": float("nan")})
 
 
+@pytest.mark.parametrize("number", [-1, 1.5, "x", None])
+def test_counts_that_are_none(flights, number):
+    with pytest.raises(errors.InputError):
+        flights.predict([RIGHT], max_batch_rows=number)
+    with pytest.raises(errors.SettingError) as caught:
+        mr.load(flights.version, threads=number)
+    assert caught.value.code == "setting_invalid"
+
+
+def test_columns_of_polars_series(flights, frame):
+    rows = pl.from_pandas(frame.head(5))
+    assert flights.predict({s.name: s for s in rows}) == flights.predict(rows).to_dict(as_series=False)
+    assert flights.predict({s.name: s.to_arrow() for s in rows}) == flights.predict(rows).to_dict(as_series=False)
+
+
+def test_a_row_that_is_no_dict_is_named(flights):
+    with pytest.raises(errors.InputError, match="row 1 is of type int, not a dict") as caught:
+        flights.predict([RIGHT, 5])
+    assert caught.value.details[0]["row"] == 1
+
+
+def test_whole_numbers_that_pandas_made_floats(flights):
+    with pytest.raises(errors.InputError) as caught:
+        flights.predict(pd.DataFrame([RIGHT | {"distance": 1.5}]))
+    assert "frame['distance'].astype('Int64')" in str(caught.value.hint)
+
+
 def test_golden_rows_match(flights):
     report = flights.check_golden()
     assert report["matched"]

@@ -1,5 +1,6 @@
 """``mr.serve`` and ``mr.Client``: servers in this process, and typed answers and errors."""
 
+import decimal
 import http.server
 import shutil
 import socket
@@ -102,6 +103,60 @@ def test_nan_is_null_in_json(client):
     assert client.predict("flights", RIGHT | {"distance": np.int64(100)}) == client.predict("flights", RIGHT)
 
 
+@pytest.mark.parametrize("nothing", [pd.NA, pd.NaT])
+def test_nothing_of_pandas_is_null_in_json(client, nothing):
+    absent = client.predict("flights", RIGHT | {"dep": None})
+    assert client.predict("flights", RIGHT | {"dep": nothing}) == absent
+    assert client.predict("flights", [RIGHT | {"dep": nothing}]) == [absent]
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(decimal.Decimal(1), "wrong_type"), (b"UA", "wrong_type"), ("\ud800", "wrong_format")]
+)
+def test_what_json_has_no_form_for(client, value, code):
+    for data in (RIGHT | {"carrier": value}, [RIGHT | {"carrier": value}], {"carrier": [value], "distance": [1]}):
+        with pytest.raises(errors.InputError) as caught:
+            client.predict("flights", data)
+        assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+
+
+def test_faults_found_here_keep_their_code(client):
+    for data, code in (
+        (pd.DataFrame([[1, 2]], columns=["carrier", "carrier"]), "duplicate_column"),
+        ([5], "wrong_shape"),
+        ({"carrier": np.array(["UA"]), "distance": np.array([1, 2])}, "wrong_shape"),
+    ):
+        with pytest.raises(errors.InputError) as caught:
+            client.predict("flights", data)
+        assert caught.value.code == code
+    with pytest.raises(errors.InputError) as caught:
+        client.predict("flights", pd.DataFrame({"carrier": [1, "x"]}))
+    assert [detail["code"] for detail in caught.value.details] == ["wrong_type"]
+
+
+def test_columns_of_polars_series(client, frame):
+    rows = pl.from_pandas(frame.head(5))
+    assert client.predict("flights", {s.name: s for s in rows}) == client.predict(
+        "flights", rows.to_dict(as_series=False)
+    )
+
+
+def test_whole_numbers_that_pandas_made_floats(client):
+    with pytest.raises(errors.InputError) as caught:
+        client.predict("flights", pd.DataFrame([RIGHT | {"distance": 1.5}]))
+    assert "frame['distance'].astype('Int64')" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), "5", None, True])
+def test_a_timeout_that_is_no_time(client, seconds):
+    with pytest.raises(errors.SettingError) as caught:
+        mr.Client("http://127.0.0.1:1", timeout_s=seconds)
+    assert caught.value.code == "setting_invalid"
+    if seconds is not None:
+        with pytest.raises(errors.SettingError):
+            client.predict("flights", RIGHT, timeout_s=seconds)
+
+
 def test_a_tensor_model_tells_a_record_from_columns(tmp_path):
     from sklearn.linear_model import LinearRegression
 
@@ -111,6 +166,8 @@ def test_a_tensor_model_tells_a_record_from_columns(tmp_path):
         one, many = client.predict("m", {"input": [0.0, 1.0, 2.0]}), client.predict("m", {"input": X.tolist()})
         assert one["prediction"] == pytest.approx(0)
         assert many["prediction"] == pytest.approx([0, 3, 6, 9])
+        assert client.predict("m", {"input": X[0]}) == one
+        assert client.predict("m", {"input": X})["prediction"].tolist() == many["prediction"]
         assert client.predict("m", X) == pytest.approx(many["prediction"])
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Name of the one column that a NumPy array becomes.
 TENSOR_COLUMN = "input"
+#: What a column of one type that is still no input was expected to be.
+_HELD = "a type that signatures hold"
 #: What ``pandas.api.types.infer_dtype`` calls object columns that are of one kind.
 _PLAIN_OBJECTS = {"string", "boolean", "integer", "floating", "date", "datetime", "empty"}
 
@@ -109,16 +111,35 @@ def _depth(value: Any) -> int:
     """How many lists deep a value is."""
     if hasattr(value, "ndim"):
         return value.ndim
-    if isinstance(value, pa.Array | pa.ChunkedArray):
+    if is_arrow_column(value):
         return 1
     if isinstance(value, list | tuple):
         return 1 + (_depth(value[0]) if value else 0)
     return 0
 
 
+def is_arrow_column(column: Any) -> bool:
+    """Whether it is a column with the Arrow PyCapsule interface. pandas has it too, but not for every type."""
+    if type(column).__module__.partition(".")[0] == "pandas":
+        return False
+    return hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_c_stream__")
+
+
+def better_hint(error: InputError, data: Any) -> InputError:
+    """The error, with pandas' own way out where a column of whole numbers came as floats because it has gaps."""
+    if error.code == "wrong_type" and is_pandas(data):
+        for place in error.details:
+            name = place.get("column")
+            whole = str(place.get("expected", "")).startswith(("int", "uint"))
+            if whole and name in data.columns and getattr(data[name].dtype, "kind", "") == "f":
+                error.hint = f"pandas makes whole numbers with gaps floats: frame[{name!r}].astype('Int64')"
+                break
+    return error
+
+
 def _from_numpy(data: np.ndarray, signature: Signature | None) -> pa.Table:
     """One tensor column; rows are the first axis."""
-    if data.dtype.names is not None or data.dtype.kind not in "biuf" or data.ndim < 2:
+    if data.dtype.names is not None or not _is_number(data.dtype) or data.ndim < 2:
         error = SignatureError if signature is None else InputError
         code = "unsupported_column" if signature is None else "wrong_shape"
         raise error(
@@ -135,6 +156,11 @@ def _from_numpy(data: np.ndarray, signature: Signature | None) -> pa.Table:
         )
     name = TENSOR_COLUMN if signature is None else signature.inputs[0].name
     return pa.table({name: _tensor(data)})
+
+
+def _is_number(kind: np.dtype) -> bool:
+    """Whether Arrow has the numbers; it has none of more than 8 bytes."""
+    return kind.kind in "biuf" and kind.itemsize <= 8
 
 
 def _tensor(values: np.ndarray) -> pa.Array:
@@ -194,10 +220,17 @@ def _refused(faults: list[dict[str, Any]], signature: Signature | None) -> Monor
     """The refusal of columns that are not of one type."""
     names = ", ".join(repr(fault["column"]) for fault in faults)
     kind, code = (InputError, "wrong_type") if signature else (SignatureError, "unsupported_column")
+    message, hint = (
+        "columns that are not of one type",
+        "make each one type, for example with frame[column].astype('string')",
+    )
+    if all(fault["expected"] == _HELD for fault in faults):
+        message = "columns of a type that no signature holds"
+        hint = "convert them to numbers, bool, strings, dates or timestamps, or leave them out"
     return kind(
-        f"columns that are not of one type: {names}",
+        f"{message}: {names}",
         code=code,
-        hint="make each one type, for example with frame[column].astype('string')",
+        hint=hint,
         details=faults[:100],
     )
 
@@ -211,22 +244,24 @@ def _array(values: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     if isinstance(values, np.ndarray):
-        if values.ndim > 1 and values.dtype.kind in "biuf":
+        if values.dtype.kind == "f" and not _is_number(values.dtype):
+            raise _MixedError(_HELD, str(values.dtype))
+        if values.ndim > 1 and _is_number(values.dtype):
             return _tensor(values)
-        if values.dtype.kind in "biufM":
+        if _is_number(values.dtype) or values.dtype.kind == "M":
             return pa.array(values)
         values = values.tolist()
+    if is_arrow_column(values):
+        return pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else pa.array(values)
     if hasattr(values, "dtype") and hasattr(values, "to_numpy"):
         return _series(values)
-    if hasattr(values, "__arrow_c_array__") or hasattr(values, "__arrow_c_stream__"):
-        return pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else pa.array(values)
     return _objects(list(values) if isinstance(values, list | tuple) else [values])
 
 
 def _series(series: Any) -> pa.Array | pa.ChunkedArray:
     """A pandas series as Arrow, over the same buffer where it is plain numbers."""
     if isinstance(series.dtype, np.dtype):
-        if series.dtype.kind in "biuf":
+        if _is_number(series.dtype):
             return pa.array(series.to_numpy())
         if series.dtype.kind == "O":
             return _object_series(series)
@@ -235,7 +270,7 @@ def _series(series: Any) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
-        raise _MixedError("a type that Arrow has", str(series.dtype)) from error
+        raise _MixedError(_HELD, str(series.dtype)) from error
 
 
 def _zoned_series(series: Any) -> pa.Array:
@@ -265,7 +300,7 @@ def _objects(values: list[Any]) -> pa.Array | pa.ChunkedArray:
             matrix = np.asarray(values)
         except ValueError:
             raise _MixedError("lists of one shape", "lists of several shapes") from None
-        if matrix.dtype.kind not in "biuf":
+        if not _is_number(matrix.dtype):
             raise _MixedError("lists of numbers of one shape", "something else")
         return _tensor(matrix)
     try:
@@ -284,7 +319,7 @@ def _first_odd(values: Sequence[Any], kind: str) -> _MixedError:
             known = type(value)
         elif type(value) is not known:
             return _MixedError(known.__name__, type(value).__name__, row)
-    return _MixedError("a type that Arrow has", kind if known is None else known.__name__)
+    return _MixedError(_HELD, kind if known is None else known.__name__)
 
 
 def _typed_nulls(table: pa.Table, signature: Signature) -> pa.Table:
@@ -299,6 +334,15 @@ def _typed_nulls(table: pa.Table, signature: Signature) -> pa.Table:
 
 def _unknown_kind(data: Any) -> InputError:
     """The refusal of data of a kind that is not known."""
+    if isinstance(data, list | tuple):
+        row = next((row for row, value in enumerate(data) if not isinstance(value, Mapping)), 0)
+        got = type(data[row]).__name__
+        return InputError(
+            f"row {row} is of type {got}, not a dict",
+            code="wrong_shape",
+            hint="pass a list of dicts, a dict of lists, a frame, an Arrow table or a NumPy matrix",
+            details=[{"code": "wrong_shape", "row": row, "expected": "dict", "got": got}],
+        )
     kind = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
     hint = "pass a pandas or Polars frame, an Arrow table, a NumPy matrix, a dict or a list of dicts"
     if type(data).__name__ == "LazyFrame":
