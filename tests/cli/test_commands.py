@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -66,6 +67,14 @@ def test_show(monorail, registry):
     assert table.splitlines()[0].split() == ["carrier", "string", "3", "values:", *table.splitlines()[0].split()[4:]]
     manifest = json.loads(monorail("show", "flights@champion", "--registry", registry, "--json").out)
     assert (manifest["format"], manifest["version"]) == (1, 1)
+
+
+def test_show_where_stdout_has_few_letters(registry):
+    arguments = [sys.executable, "-m", "monorail.cli", "show", "flights", "--registry", str(registry)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "? label" in ran.stdout
 
 
 def test_show_of_what_is_not_there(monorail, registry):
@@ -247,4 +256,8 @@ def test_bench(monorail, registry, served, files):
     assert report["errors"] == 0
     report = json.loads(monorail("bench", url, "flights", *options, "--rows", "10", "--data", "rows.parquet").out)
     assert report["rows_per_s"] > report["requests_per_s"]
+    Path("none.jsonl").write_text("")
+    ran = monorail("bench", url, "flights", *options, "--data", "none.jsonl")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("error: there are no rows to send")
     assert monorail("bench", "http://127.0.0.1:1", "flights", *options).status == 1

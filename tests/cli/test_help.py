@@ -34,6 +34,11 @@ def test_help(monorail):
     assert (ran.status, ran.out, ran.err) == (0, HELP, "")
 
 
+def test_no_command_is_help(monorail):
+    ran = monorail()
+    assert (ran.status, ran.out, ran.err) == (0, HELP, "")
+
+
 def test_version(monorail):
     ran = monorail("--version")
     assert (ran.status, ran.out, ran.err) == (0, f"monorail {__version__}\n", "")

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -61,6 +62,11 @@ def test_it_says_which_columns_are_not_nullable(model, frame, capsys, tmp_path):
     assert capsys.readouterr().err == ""
 
 
+def test_one_output_may_be_a_word(model, frame, tmp_path):
+    version = mr.save(model, "m", example=frame, outputs="score", registry=tmp_path, quiet=True)
+    assert [o.name for o in version.signature.outputs] == ["label", "probability", "score"]
+
+
 def test_golden_rows_are_kept_or_not(model, frame, tmp_path):
     version = mr.save(model, "m", example=frame, registry=tmp_path, golden_rows=7, quiet=True)
     assert version.golden_inputs().num_rows == 7
@@ -111,6 +117,14 @@ def test_unproven_is_stored_and_says_so(model, frame, tmp_path):
     [
         ({"golden_rows": 257}, "out_of_range"),
         ({"golden_rows": -1}, "out_of_range"),
+        ({"golden_rows": 1.5}, "wrong_type"),
+        ({"golden_rows": None}, "wrong_type"),
+        ({"name": None, "model": object()}, "name_invalid"),
+        ({"name": 5, "model": object()}, "name_invalid"),
+        ({"name": "a/b", "model": object()}, "name_invalid"),
+        ({"example": pd.Series([1.0, 2.0], name="dep")}, "wrong_shape"),
+        ({"example": pl.Series("dep", [1.0, 2.0])}, "wrong_shape"),
+        ({"example": pd.DataFrame({"dep": np.ones(3, dtype=np.longdouble)})}, "unsupported_column"),
         ({"metrics": {"auc": "high"}}, "wrong_type"),
         ({"metrics": {"auc": float("nan")}}, "not_finite"),
         ({"nullable": ["none"]}, "signature_invalid"),

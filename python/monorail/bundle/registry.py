@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from .version import Version
 FOLDER = ".monorail"
 #: Names the registry's folder where ``--registry`` does not.
 VARIABLE = "MONORAIL_REGISTRY"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +144,22 @@ class Registry:
 
     def draft(self, name: str) -> _core.Draft:
         """Claim the next version of ``name``: a folder to write into, published or discarded later."""
+        check_name(name)
         return self._core.draft(name)
+
+
+def check_name(name: object) -> None:
+    """Refuse what is no model name, before any work is done for it. Rust has the last word.
+
+    Raises:
+        RegistryError: ``name_invalid``.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RegistryError(
+            f"{name!r} is not a model name",
+            code="name_invalid",
+            hint="use 1 to 128 ASCII letters, digits, periods, underscores and hyphens, the first a letter or digit",
+        )
 
 
 def _at_path(path: Path) -> tuple[str, int, Path]:

@@ -25,7 +25,7 @@ from ..progress import progress
 from ..signature import Output, Signature, infer
 from . import writer
 from .environment import environment
-from .registry import Registry
+from .registry import Registry, check_name
 from .version import Version
 
 #: Most golden rows a bundle keeps.
@@ -41,7 +41,7 @@ def save(
     example: Any,
     reference: Any = None,
     nullable: bool | Iterable[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
     golden_rows: int = MAX_GOLDEN_ROWS,
@@ -62,7 +62,7 @@ def save(
         reference: More rows, from which ranges, categories, null shares and quantiles are kept; default: the example.
             A column that holds a null in it is nullable too.
         nullable: Columns that may be null although no row is; True for all.
-        outputs: Outputs the model offers beside its own, such as ``score``.
+        outputs: Output or outputs the model offers beside its own, such as ``score``.
         metrics: Numbers to note, by name.
         tags: Words to note, by name.
         golden_rows: Rows kept in the bundle with the original's answers, 0 to 256. Keep none where data is private.
@@ -82,13 +82,15 @@ def save(
         ProofError: graph and original do not agree; ``details`` has the row that shows it.
         RegistryError: the name is not allowed or taken, or the folder cannot be used.
     """
+    check_name(name)
     notes = _notes(metrics, tags)
-    if not 0 <= golden_rows <= MAX_GOLDEN_ROWS:
-        raise InputError(f"golden_rows is {golden_rows}", code="out_of_range", hint=f"0 to {MAX_GOLDEN_ROWS}")
+    _check_golden_rows(golden_rows)
+    # One name is a sequence of letters, too.
+    outputs = [outputs] if isinstance(outputs, str) else outputs
+    table = to_arrow(example)
     adapter = find_adapter(model)
     description = adapter.describe(model)
     form = Form.of(example, description.feature_names)
-    table = to_arrow(example)
     if not len(table):
         raise SignatureError("the example has no rows", code="signature_invalid", hint="pass rows of the training data")
     signature = infer(table, None if reference is None else to_arrow(reference), nullable)
@@ -120,6 +122,16 @@ def save(
         draft.discard()
         raise
     return Version.from_manifest((folder / "bundle.json").read_text(encoding="utf-8"), folder)
+
+
+def _check_golden_rows(number: object) -> None:
+    """Refuse a number of golden rows that is none."""
+    if not isinstance(number, int | np.integer) or isinstance(number, bool):
+        raise InputError(
+            f"golden_rows is {number!r}", code="wrong_type", hint=f"a whole number from 0 to {MAX_GOLDEN_ROWS}"
+        )
+    if not 0 <= number <= MAX_GOLDEN_ROWS:
+        raise InputError(f"golden_rows is {number}", code="out_of_range", hint=f"0 to {MAX_GOLDEN_ROWS}")
 
 
 @contextlib.contextmanager

@@ -72,9 +72,10 @@ def json_bodies(table: pa.Table, rows: int) -> list[bytes]:
     """
     from ..client.client import plain
 
-    records = [plain(row) for row in table.slice(0, MAX_BODIES * rows).to_pylist()]
-    if not records:
+    # Not by what to_pylist gives: of a table without columns it gives rows without end.
+    if not len(table):
         raise click.UsageError("there are no rows to send: name a file with --data")
+    records = [plain(row) for row in table.slice(0, MAX_BODIES * rows).to_pylist()]
     if rows == 1:
         return [json.dumps(record, ensure_ascii=False).encode() for record in records]
     wanted = max(1, len(records) // rows)

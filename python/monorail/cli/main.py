@@ -6,6 +6,7 @@ Exit status: 0 fine, 1 the user's to mend, 2 ours.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -72,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 fine, 1 the user's to mend, 2 ours.
     """
     printer = Printer()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of few letters gets a question mark, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status = monorail.main(
             args=None if arguments is None else list(arguments), prog_name="monorail", standalone_mode=False
@@ -80,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MonorailError as error:
         printer.error(error)
         return 2 if error.code in OURS else 1
+    except click.exceptions.NoArgsIsHelpError as error:
+        printer.data(error.format_message())
+        return 0
     except click.ClickException as error:
         printer.fault(error.format_message(), hint=_usage_hint(error))
         return 1
