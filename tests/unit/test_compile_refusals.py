@@ -76,6 +76,29 @@ def test_column_as_a_vector() -> None:
     assert "one-dimensional" in refused(prepare).message
 
 
+def test_column_that_the_example_lacks() -> None:
+    frame = FRAME[["a", "b"]]
+    prepare = ColumnTransformer([("scale", StandardScaler(), ["a"]), ("keep", "passthrough", ["b"])])
+    model = Pipeline([("prepare", prepare), ("model", LogisticRegression())]).fit(frame, LABEL)
+    extra = {"name": "z", "type": "float64", "nullable": False}
+    for inputs in ([INPUTS[0]], [INPUTS[0], extra]):
+        error = refused(model, inputs)
+        assert error.message.count("column `b`, which it was fitted on, is not in the example") == 1
+        error = refused(Pipeline([("model", LogisticRegression())]).fit(frame, LABEL), inputs)
+        assert "column `b`, which it was fitted on, is not in the example" in error.message
+
+
+def test_column_that_is_dropped_may_be_lacking() -> None:
+    prepare = ColumnTransformer([("scale", StandardScaler(), ["a"]), ("not", "drop", ["b"])]).fit(FRAME[["a", "b"]])
+    assert compile_model(prepare, INPUTS[:1]).outputs[0]["name"] == "features"
+
+
+def test_a_reason_is_said_once() -> None:
+    error = refused(KNeighborsClassifier(1).fit(FRAME[["a", "b"]], LABEL), INPUTS[:2])
+    assert str(error).count("no converter is known") == 1
+    assert "worker" not in str(error)
+
+
 def test_output_the_model_does_not_have() -> None:
     model = LogisticRegression().fit(FRAME[["a", "b"]].to_numpy(), LABEL)
     assert "label, probability, score" in str(refused(model, INPUTS[:2], outputs=["leaf"]).hint)

@@ -180,3 +180,34 @@ def test_row_wise() -> None:
     assert is_row_wise(original(), TABLE)
     assert not is_row_wise(original(centred), TABLE)
     assert "never shared" in str(Proof(1e-6, 1e-9, row_wise=False))
+
+
+def test_a_frame_that_cannot_be_made_is_not_a_refusal() -> None:
+    class Broken(Form):
+        def frame(self, table: pa.Table) -> Any:
+            raise RuntimeError("our own fault")
+
+    with pytest.raises(RuntimeError, match="our own fault"):
+        prove(Original(answers, OwnAdapter(), Broken("pandas"), ("label",)), engine, TABLE)
+
+
+def test_details_hold_different_rows() -> None:
+    def wrong(table: pa.Table) -> dict[str, np.ndarray]:
+        found = engine(table)
+        return {**found, "label": 1 - found["label"]}
+
+    table = pa.table({"x": np.repeat(np.arange(3.0), 10), "word": ["odd"] * 30})
+    with pytest.raises(ProofError) as caught:
+        prove(original(), wrong, table).check()
+    got = [detail["got"] for detail in caught.value.details]
+    assert len(got) == 3
+    assert {text.rpartition(" for ")[2] for text in got} == {f"x={x}, word='odd'" for x in (0.0, 1.0, 2.0)}
+
+
+def test_lists_beside_other_columns() -> None:
+    import pandas as pd
+
+    example = pd.DataFrame({"x": [1.0, 2.0], "point": [[1.0, 2.0], [3.0, 4.0]]})
+    table = pa.table({"x": [1.0, 2.0], "point": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))})
+    frame = Form.of(example, ("x", "point")).frame(table)
+    assert frame["point"].tolist() == [[1.0, 2.0], [3.0, 4.0]]

@@ -12,7 +12,7 @@ import onnx
 from ..errors import CompileError
 from .columns import Column, Matrix, Reader, starting_matrix
 from .graph import OPSETS, RUNTIME, TEXT, Graph
-from .registry import Context, Output, RefusalError, convert
+from .registry import Context, Output, RefusalError, convert, not_in_example, qualified_name
 
 _HINT = "put steps that compile in their place, or do their work on the data before the model, and fit again"
 _DEFAULTS = ("label", "probability", "prediction", "features")
@@ -97,6 +97,7 @@ def _convert(
     graph = Graph(reserved)
     context = Context(graph, Reader(graph, columns), "model")
     try:
+        _check_names(context, model, columns)
         made = _answers(context, convert(context, model, starting_matrix(columns)), model)
     except RefusalError as refusal:
         raise _cannot_compile(refusal) from refusal
@@ -107,6 +108,24 @@ def _cannot_compile(refusal: RefusalError) -> CompileError:
     steps = "; ".join(f"`{r.path}` ({r.kind}): {r.reason}" for r in refusal.refused)
     details = [{"code": "cannot_compile", "path": r.path, "got": r.kind} for r in refusal.refused]
     return CompileError(f"cannot compile {steps}", code="cannot_compile", hint=_HINT, details=details)
+
+
+def _check_names(context: Context, model: Any, columns: Sequence[Column]) -> None:
+    """Refuses an example that lacks a column which the first step was fitted on.
+
+    A ColumnTransformer needs only the columns that it does not drop, and sees to them itself.
+    """
+    first: Any = model
+    while hasattr(first, "steps"):
+        first = next((step for _, step in first.steps if step not in (None, "passthrough")), None)
+    kind = qualified_name(first)
+    if not kind.startswith("sklearn.") or kind.endswith(".ColumnTransformer"):
+        return
+    given = {column.name for column in columns}
+    absent = [str(name) for name in getattr(first, "feature_names_in_", ()) if str(name) not in given]
+    array = len(columns) == 1 and columns[0].type == "tensor"
+    if absent and not array:
+        raise not_in_example(context, first, absent)
 
 
 def _answers(context: Context, result: Any, model: Any) -> dict[str, Output]:

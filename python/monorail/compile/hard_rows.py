@@ -20,8 +20,6 @@ from .build import ColumnSplits
 _SEED = 20260
 _TINY = float(np.float32(1e-35))
 """LightGBM's limit for zero; its neighbours are good values for every model."""
-_EXACT = 2**53
-"""Integers up to here are exact as doubles."""
 _STRANGE = ("Zürich", "東京", "naïve café", "e\u0301", "\U0001f680", "İstanbul", "ß")
 
 
@@ -207,7 +205,7 @@ def _ranges(maker: _Maker) -> None:
         target.null[:] = False
 
 
-def _ends(values: np.ndarray, null: np.ndarray, kind: str = "", nullable: bool = False) -> np.ndarray:
+def _ends(values: np.ndarray, null: np.ndarray, kind: str = "") -> np.ndarray:
     dtype = values.dtype
     known = values[~null]
     if dtype.kind == "b":
@@ -227,9 +225,6 @@ def _ends(values: np.ndarray, null: np.ndarray, kind: str = "", nullable: bool =
     ends = [low, high, low - 1, high + 1, 0, 1, -1, 2 * high + 1]
     # Dates and times beyond year 9999 have no Python value, and no original takes them.
     first, last = int(info.min), int(info.max)
-    if nullable:
-        # A nullable integer is a double in the graph; beyond this it is refused before any model sees it.
-        first, last = max(first, -_EXACT), min(last, _EXACT)
     ends += [] if kind in ("date32", "timestamp") else [first, last, first + 1, last - 1]
     return np.asarray([end for end in ends if first <= end <= last], dtype)
 

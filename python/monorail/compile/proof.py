@@ -6,7 +6,7 @@ infinities. Rows the original refuses are found by halving, left out and counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -40,7 +40,11 @@ class Original:
 
     def answers(self, table: pa.Table) -> dict[str, np.ndarray]:
         """The original's answers for a table; raises whatever it raises."""
-        return self.adapter.answers(self.model, self.form.frame(table), self.outputs)
+        return self.ask(self.form.frame(table))
+
+    def ask(self, frame: Any) -> dict[str, np.ndarray]:
+        """The original's answers for data already in its form."""
+        return self.adapter.answers(self.model, frame, self.outputs)
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,7 @@ class Proof:
         if self.passed:
             return
         shown = [row for row in self.worst if not row.ok]
-        details = [
-            {"code": "not_proven", "path": row.source, "expected": _text(row.expected), "got": _text(row.got)}
-            for row in shown[:10]
-        ]
+        details = _details(shown)
         if not shown:
             raise ProofError(
                 "the original refused every row, so nothing was compared",
@@ -220,9 +221,11 @@ class _Run:
         found, waiting = [], [np.arange(len(table))]
         while waiting:
             rows = waiting.pop()
+            # A chunk cut out of a bigger table must not be seen through its neighbours. A fault of ours in making the
+            # frame is no refusal.
+            frame = self.original.form.frame(table.take(pa.array(rows)))
             try:
-                # A chunk cut out of a bigger table must not be seen through its neighbours.
-                found.append((rows, self.original.answers(table.take(pa.array(rows)))))
+                found.append((rows, self.original.ask(frame)))
             except Exception as error:
                 self.halvings += 1
                 if len(rows) == 1 or self.halvings > _MOST_HALVINGS:
@@ -410,6 +413,16 @@ def _apart(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float) -> t
         allowed = atol + rtol * np.where(np.isfinite(wanted), np.abs(wanted), 0.0)
         excess = apart - allowed
     return apart.max(axis=1, initial=0.0), excess.max(axis=1, initial=-np.inf)
+
+
+def _details(rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
+    """Up to ten different rows, each with its values and both answers."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in rows:
+        values, expected, got = _text(row.values), _text(row.expected), _text(row.got)
+        detail = {"code": "not_proven", "path": row.source, "expected": expected, "got": f"{got} for {values}"}
+        found.setdefault((values, expected, got), detail)
+    return list(found.values())[:10]
 
 
 def _text(values: Mapping[str, Any]) -> str:

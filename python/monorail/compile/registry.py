@@ -54,16 +54,6 @@ class Output:
 
 
 @dataclass
-class Split:
-    """A value of a signature column at which some step changes its mind: `left` is the last on one side."""
-
-    column: str
-    element: int
-    left: Any
-    right: Any
-
-
-@dataclass
 class Context:
     """What a converter works with: the graph, the reader of columns, where in the model it is, and what it notes."""
 
@@ -129,6 +119,14 @@ def convert(context: Context, model: Any, matrix: Matrix) -> Any:
         return function(context, model, matrix)
     except UnreadableError as error:
         raise context.refuse(model, str(error)) from error
+
+
+def not_in_example(context: Context, model: Any, absent: list[str]) -> RefusalError:
+    """The exception for columns that a step was fitted on and the example lacks."""
+    names = ", ".join(f"`{name}`" for name in absent)
+    if len(absent) == 1:
+        return context.refuse(model, f"column {names}, which it was fitted on, is not in the example")
+    return context.refuse(model, f"columns {names}, which it was fitted on, are not in the example")
 
 
 def transform(context: Context, model: Any, matrix: Matrix) -> Matrix:

@@ -9,7 +9,17 @@ import numpy as np
 
 from ..columns import Matrix
 from ..graph import TEXT
-from ..registry import Context, RefusalError, Refused, convert, converter, find_converter, qualified_name, transform
+from ..registry import (
+    Context,
+    RefusalError,
+    Refused,
+    convert,
+    converter,
+    find_converter,
+    not_in_example,
+    qualified_name,
+    transform,
+)
 from .scale import elementwise
 
 
@@ -44,8 +54,13 @@ def column_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
     refused: list[Refused] = []
     weights = model.transformer_weights or {}
     for name, step, columns in model.transformers_:
-        chosen = [positions[int(index)] for index in _indices(model, name, columns)]
-        if (isinstance(step, str) and step == "drop") or not chosen:
+        indices = _indices(model, name, columns)
+        if (isinstance(step, str) and step == "drop") or not indices:
+            continue
+        chosen = [position for position in (positions[index] for index in indices) if position is not None]
+        if len(chosen) < len(indices):
+            absent = [str(model.feature_names_in_[index]) for index in indices if positions[index] is None]
+            refused += not_in_example(context, model, absent).refused
             continue
         inner = context.at(name)
         try:
@@ -66,16 +81,16 @@ def column_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
 
 def _indices(model: Any, name: str, columns: Any) -> list[int]:
     known = model._transformer_to_input_indices
-    return list(known[name]) if name in known else []
+    return [int(index) for index in known[name]] if name in known else []
 
 
-def _fitted_positions(context: Context, model: Any, matrix: Matrix) -> list[int]:
-    """Position in the matrix of each feature the transformer was fitted on; -1 for one that is not there."""
+def _fitted_positions(context: Context, model: Any, matrix: Matrix) -> list[int | None]:
+    """Position in the matrix of each feature the transformer was fitted on; None for one that is not there."""
     names = [feature.name for feature in matrix.features]
     fitted = getattr(model, "feature_names_in_", None)
     if fitted is not None and all(names) and set(names) & set(fitted):
         place = {name: position for position, name in enumerate(names)}
-        return [place.get(str(name), -1) for name in fitted]
+        return [place.get(str(name)) for name in fitted]
     if matrix.width != model.n_features_in_:
         raise context.refuse(model, f"it was fitted on {model.n_features_in_} features and is given {matrix.width}")
     return list(range(matrix.width))
