@@ -31,6 +31,25 @@ def settings_table() -> str:
     ``minimum``, ``maximum`` and ``choices`` are null where they do not apply.
     """
 
+def find_registry(given: str | Path | None, variable: str | Path | None, here: str | Path) -> Path:
+    """Where the registry is.
+
+    Args:
+        given: The folder the user named; wins over everything.
+        variable: What ``MONORAIL_REGISTRY`` says, if anything.
+        here: The working folder.
+
+    Returns:
+        ``given``, else ``variable``, else the nearest ``.monorail`` upwards from ``here``, else ``.monorail`` in it.
+    """
+
+def check_name(name: str) -> None:
+    """Check a model's name.
+
+    Raises:
+        RegistryError: ``name_invalid``.
+    """
+
 def check_signature(signature: str) -> str:
     """Check a signature's JSON and return it in its normal form.
 

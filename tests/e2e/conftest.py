@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one run of the demo, and ``tests.support``, importable from any working folder."""
+"""What the end-to-end tests share: one demo run, a raw connection, ``tests.support`` importable from any folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.raw import Raw
 
 ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:
@@ -44,3 +49,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     )
     assert done.returncode == 0, done.stderr
     return DemoRun(done.stdout, done.stderr, scratch)
+
+
+@pytest.fixture
+def raw(server) -> Iterator[Raw]:
+    """One connection to the module's ``server``."""
+    from tests.support.raw import Raw
+
+    with Raw(server.address) as raw:
+        yield raw

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.bundles import publish_scorer
 from tests.support.process import ServerProcess
-from tests.support.raw import Answer, Closed, Raw, Stopwatch, request
+from tests.support.raw import Answer, Closed, Raw, Stopwatch, is_right, request
 
 ROW = b'{"a": 1, "b": 2, "c": 3, "amount": "4"}'
 PREDICT = "/models/scorer/predict"
@@ -26,17 +26,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with ServerProcess(folder, "scorer", limit_body_bytes=LIMIT_BODY, threads=2, read_timeout_s=60) as server:
         yield server
         assert server.get("/health/ready").status == 200
-
-
-@pytest.fixture
-def raw(server) -> Iterator[Raw]:
-    with Raw(server.address) as raw:
-        yield raw
-
-
-def is_right(answer: Answer) -> None:
-    assert answer.status == 200, answer
-    assert len(answer.json()["predictions"]) == 1
 
 
 def refused(raw: Raw, answer: Answer, status: int, code: str) -> None:

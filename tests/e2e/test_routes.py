@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.bundles import publish_scorer
 from tests.support.process import ServerProcess
-from tests.support.raw import Answer, Raw
+from tests.support.raw import is_right
 
 ROW = b'{"a": 1, "b": 2, "c": 3, "amount": "4"}'
 PREDICT = "/models/scorer/predict"
@@ -21,17 +21,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     publish_scorer(folder, "scorer", golden=True)
     with ServerProcess(folder, "scorer", threads=2) as server:
         yield server
-
-
-@pytest.fixture
-def raw(server) -> Iterator[Raw]:
-    with Raw(server.address) as raw:
-        yield raw
-
-
-def is_right(answer: Answer) -> None:
-    assert answer.status == 200, answer
-    assert len(answer.json()["predictions"]) == 1
 
 
 # ---------------------------------------------------------------- content

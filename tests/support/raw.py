@@ -120,6 +120,12 @@ class Raw:
         self.close()
 
 
+def is_right(answer: Answer) -> None:
+    """Make sure that an answer is one row's prediction."""
+    assert answer.status == 200, answer
+    assert len(answer.json()["predictions"]) == 1
+
+
 def request(method: str, path: str, body: bytes | None = None, *headers: str, version: str = "HTTP/1.1") -> bytes:
     """A whole request's bytes; a body gets its length and the JSON content type unless ``headers`` have one."""
     lines = [f"{method} {path} {version}", "Host: test", *headers]

@@ -2,6 +2,8 @@
 //!
 //! Crossings are few and coarse. Whatever works releases the GIL first, and no thread of the core needs it.
 
+use std::path::{Path, PathBuf};
+
 use pyo3::prelude::*;
 
 mod arrow;
@@ -40,6 +42,19 @@ mod _core {
     #[pyfunction]
     fn settings_table() -> String {
         monorail_core::settings::table_json()
+    }
+
+    /// Where the registry is: given, else by the variable, else the nearest `.monorail` upwards from `here`.
+    #[pyfunction]
+    #[pyo3(signature = (given, variable, here))]
+    fn find_registry(given: Option<PathBuf>, variable: Option<PathBuf>, here: PathBuf) -> PathBuf {
+        monorail_core::registry::find_root(given.as_deref(), variable.as_deref().map(Path::as_os_str), &here)
+    }
+
+    /// Checks a model's name.
+    #[pyfunction]
+    fn check_name(py: Python<'_>, name: &str) -> PyResult<()> {
+        monorail_core::names::check_name(name).map_err(|e| errors::raise(py, &e))
     }
 
     /// Checks a signature's JSON and returns it in its normal form.

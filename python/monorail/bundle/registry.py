@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,8 @@ from .. import _core
 from ..errors import BundleError, InputError, NotFoundError, RegistryError
 from .version import Version
 
-#: The registry's folder, looked for upwards from the working folder.
-FOLDER = ".monorail"
 #: Names the registry's folder where ``--registry`` does not.
 VARIABLE = "MONORAIL_REGISTRY"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +42,9 @@ def find_registry(path: str | os.PathLike[str] | None = None) -> Path:
         ``path``, else ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards from the working folder, else
         ``.monorail`` in the working folder, which the first save makes.
     """
-    if path is not None:
-        return Path(path).expanduser().resolve()
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser().resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / FOLDER).is_dir():
-            return folder / FOLDER
-    return here / FOLDER
+    given = None if path is None else Path(path).expanduser().resolve()
+    named = os.environ.get(VARIABLE)
+    return _core.find_registry(given, Path(named).expanduser().resolve() if named else None, Path.cwd())
 
 
 class Registry:
@@ -149,17 +139,14 @@ class Registry:
 
 
 def check_name(name: object) -> None:
-    """Refuse what is no model name, before any work is done for it. Rust has the last word.
+    """Refuse what is no model name, before any work is done for it.
 
     Raises:
         RegistryError: ``name_invalid``.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise RegistryError(
-            f"{name!r} is not a model name",
-            code="name_invalid",
-            hint="use 1 to 128 ASCII letters, digits, periods, underscores and hyphens, the first a letter or digit",
-        )
+    if not isinstance(name, str):
+        raise RegistryError(f"{name!r} is not a model name", code="name_invalid", hint="a model name is a str")
+    _core.check_name(name)
 
 
 def _at_path(path: Path) -> tuple[str, int, Path]:
