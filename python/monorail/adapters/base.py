@@ -17,12 +17,14 @@ class Description:
     """What a fitted object is.
 
     Attributes:
-        kind: "classifier", "regressor", "clusterer" or "transformer".
+        kind: "classifier", "regressor", "clusterer", "outlier_detector", "transformer" or "class".
         outputs: the names of the outputs `predict` gives by default.
         offers: all names `answers` knows for it.
         classes: the classes in the order of the probabilities, empty if there are none.
         frameworks: distributions it needs, with their versions.
         feature_names: the columns it was fitted on; empty if it was fitted on an array without names.
+        takes: the kind of `Form` it takes whatever the example is: "series" (one column of text), "records" (dicts),
+            "batch" or "pandas"; "" where the example says it.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Description:
     classes: tuple[Any, ...] = ()
     frameworks: dict[str, str] = field(default_factory=dict)
     feature_names: tuple[str, ...] = ()
+    takes: str = ""
 
 
 class Adapter(ABC):
@@ -65,6 +68,17 @@ class Adapter(ABC):
         Raises:
             Exception: whatever the original raises for data it refuses.
         """
+
+    def names(self, model: Any, output: str, width: int) -> list[str]:
+        """What the places of an output that is a list are; numbers where nothing says more.
+
+        Args:
+            model: the fitted object.
+            output: its name, among `Description.offers`.
+            width: places of the list.
+        """
+        del model, output
+        return [str(number) for number in range(width)]
 
 
 def class_modules(model: object) -> list[str]:
