@@ -21,7 +21,10 @@ UV := $(or $(shell command -v uv),$(CURDIR)/.tools/bin/uv)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 # The runtime the installed wheel brings: what the Rust tests load.
 RUNTIME = $(shell ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.* 2>/dev/null | head -n 1)
-LOCK := --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --quiet
+LOCK := --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --override locks/overrides.txt --quiet
+# What each environment has of the package's extras. The neural frameworks are gigabytes, and have one of their own.
+EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars demo
+NEURAL_EXTRAS := torch keras tensorflow mlflow sklearn worker pandas
 
 .PHONY: help setup demo test test-rust test-python lint format bench lock dist generate clean system
 
@@ -64,7 +67,8 @@ generate: setup  ## rewrite what is generated from Rust (settings.py, docs/refer
 	@MONORAIL_WRITE_REFERENCE=1 cargo test --release --locked --quiet -p monorail-core --test reference
 
 lock: $(UV)  ## resolve the locks anew
-	@$(UV) pip compile $(LOCK) --upgrade pyproject.toml --all-extras locks/dev.in -o locks/dev.txt
+	@$(UV) pip compile $(LOCK) --upgrade pyproject.toml $(addprefix --extra ,$(EXTRAS)) locks/dev.in -o locks/dev.txt
+	@$(UV) pip compile $(LOCK) --upgrade pyproject.toml $(addprefix --extra ,$(NEURAL_EXTRAS)) locks/neural.in -o locks/neural.txt
 	@$(UV) pip compile $(LOCK) --upgrade locks/tools.in -o locks/tools.txt
 
 dist: setup  ## build the wheel for others, into dist/
