@@ -168,7 +168,7 @@ def test_golden_types() -> None:
             "d": np.asarray([1, 2], np.float32),
         },
     )
-    kinds = [pa.string(), pa.string(), pa.bool_(), pa.int32(), pa.int64(), pa.float64()]
+    kinds = [pa.string(), pa.string(), pa.bool_(), pa.int32(), pa.int64(), pa.float32()]
     assert table.schema.types == kinds
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..adapters.sklearn import place_names
 from ..errors import CompileError
-from .columns import Column, Matrix, Reader, starting_matrix
+from .columns import Column, Matrix, Raw, Reader, Text, starting_matrix
 from .graph import OPSETS, RUNTIME, TEXT, Graph
 from .registry import Context, Output, RefusalError, convert, not_in_example, qualified_name
 
@@ -129,27 +130,48 @@ def _check_names(context: Context, model: Any, columns: Sequence[Column]) -> Non
 
 
 def _answers(context: Context, result: Any, model: Any) -> dict[str, Output]:
-    if not isinstance(result, Matrix):
-        return result
-    if not result.features:
+    """A model's outputs; a predictor that also transforms gives its features as a matrix."""
+    if isinstance(result, Matrix):
+        return {"features": _features(context, result, model)}
+    made = {name: output for name, output in result.items() if isinstance(output, Output)}
+    if isinstance(result.get("features"), Matrix):
+        made["features"] = _features(context, result["features"], model)
+    return made
+
+
+def _features(context: Context, matrix: Matrix, model: Any) -> Output:
+    """A matrix as an output of the original's element type: half floats are widened, and so are small integers."""
+    if not matrix.features:
         raise context.refuse(model, "it gives no features")
-    if result.common() == TEXT:
-        raise context.refuse(model, "it gives text features")
-    tensor = context.reader.ordered(result, np.float64)
-    return {"features": Output(tensor, "float64", feature_names(model, tensor.width))}
+    dtype = matrix.common()
+    if dtype == TEXT:
+        return _text_features(context, matrix, model)
+    if dtype.kind in "iu":
+        dtype = dtype if dtype == np.dtype(np.int32) else np.dtype(np.int64)
+    tensor = context.reader.ordered(matrix, dtype)
+    return Output(tensor, dtype.name, place_names(model, "features", tensor.width))
 
 
-def feature_names(model: Any, width: int) -> list[str]:
-    """A transformer's own names for its features, else their numbers."""
-    try:
-        names = [str(name) for name in model.get_feature_names_out()]
-    except (AttributeError, ValueError, TypeError):
-        names = []
-    return names if len(names) == width else [str(number) for number in range(width)]
+def _text_features(context: Context, matrix: Matrix, model: Any) -> Output:
+    """Features that are all text and never null, side by side."""
+    tensors = []
+    for feature in matrix.features:
+        source = feature.source
+        text = context.reader.text(source.column) if isinstance(source, Raw) and feature.dtype == TEXT else source
+        if not isinstance(text, Text):
+            raise context.refuse(model, "it gives numbers and text together")
+        if text.valid is not None:
+            raise context.refuse(model, "it gives text that may be missing")
+        tensors.append(text.tensor)
+    tensor = context.graph.concat(tensors)
+    return Output(tensor, "string", place_names(model, "features", tensor.width))
 
 
 def _chosen(made: dict[str, Output], outputs: Sequence[str] | None) -> dict[str, Output]:
     default = [name for name in _DEFAULTS if name in made]
+    if len(default) > 1 and "features" in default:
+        # A predictor that also transforms: what it predicts is its answer.
+        default.remove("features")
     if "label" in default and "probability" not in made and "score" in made:
         default.append("score")
     for name in outputs or ():

@@ -243,8 +243,8 @@ class _Run:
         rows = len(table)
         difference, excess, changed = np.zeros(rows), np.full(rows, -np.inf), np.zeros(rows, bool)
         for name, wanted in expected.items():
-            if name == "label":
-                changed |= _labels(wanted) != _labels(got[name])
+            if name == "label" or np.asarray(wanted).dtype.kind in "OUS":
+                changed |= _differ(wanted, got[name])
                 continue
             apart, over = _apart(wanted, np.asarray(got[name]), self.proof.rtol, self.proof.atol)
             difference, excess = np.maximum(difference, apart), np.maximum(excess, over)
@@ -327,7 +327,8 @@ class _Run:
                 break
             taken[row] = None
         rows = sorted(taken)
-        return golden_table(whole.table.take(pa.array(rows)), {n: v[rows] for n, v in whole.expected.items()})
+        expected = {name: _as(values[rows], np.asarray(whole.got[name])) for name, values in whole.expected.items()}
+        return golden_table(whole.table.take(pa.array(rows)), expected)
 
 
 def golden_table(rows: pa.Table, expected: Mapping[str, np.ndarray]) -> pa.Table:
@@ -338,19 +339,22 @@ def golden_table(rows: pa.Table, expected: Mapping[str, np.ndarray]) -> pa.Table
         columns[f"input/{name}"] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
     for name, values in expected.items():
         array = np.ascontiguousarray(values)
-        if array.ndim == 2:
-            flat = pa.array(array.reshape(-1).astype(np.float64))
-            columns[f"output/{name}"] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
-        else:
-            columns[f"output/{name}"] = _scalar_array(array)
+        flat = _scalar_array(array.reshape(-1))
+        columns[f"output/{name}"] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1]) if array.ndim == 2 else flat
     return pa.table(columns)
+
+
+def _as(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
+    """The original's answers in the shape and type of the engine's, which are the signature's."""
+    shaped = expected.reshape(len(expected), *got.shape[1:]) if expected.size == len(expected) else expected
+    return shaped if got.dtype.kind in "OUS" or shaped.dtype.kind in "OUS" else shaped.astype(got.dtype)
 
 
 def _scalar_array(values: np.ndarray) -> pa.Array:
     if values.dtype.kind in "OUS":
         return pa.array([value if isinstance(value, bool | np.bool_) else str(value) for value in values])
     if values.dtype.kind == "f":
-        return pa.array(values.astype(np.float64))
+        return pa.array(values if values.dtype == np.dtype(np.float32) else values.astype(np.float64))
     if values.dtype.kind == "b" or values.dtype == np.dtype(np.int32):
         return pa.array(values)
     return pa.array(values.astype(np.int64))
@@ -368,8 +372,8 @@ def is_row_wise(original: Original, example: pa.Table, rows: int = _ROW_WISE_ROW
         return True
     for name, values in whole.items():
         single = np.concatenate([np.atleast_1d(answer[name]) for answer in alone])
-        if name == "label":
-            if np.any(_labels(values) != _labels(single)):
+        if name == "label" or values.dtype.kind in "OUS":
+            if np.any(_differ(values, single)):
                 return False
         elif np.any(_apart(values, single, 1e-7, 1e-9)[1] > 0):
             return False
@@ -392,6 +396,12 @@ def _one_layout(table: pa.Table) -> pa.Table:
 def _python(value: Any) -> Any:
     """A numpy value or row as Python's own."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _differ(expected: Any, got: Any) -> np.ndarray:
+    """For each row whether any label differs."""
+    wanted, found = (_labels(values).reshape(len(values), -1) for values in (expected, got))
+    return np.any(wanted != found, axis=1) if wanted.shape == found.shape else np.ones(len(wanted), bool)
 
 
 def _labels(values: Any) -> np.ndarray:

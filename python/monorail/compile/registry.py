@@ -86,7 +86,8 @@ def qualified_name(model: object) -> str:
 def converter(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function `(context, model, matrix)` for these qualified class names.
 
-    A transformer's converter returns a `Matrix`, a predictor's a dict of `Output` by name.
+    A transformer's converter returns a `Matrix`, a predictor's a dict of `Output` by name; what a predictor also
+    transforms to is a `Matrix` under `features` there.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,8 +131,10 @@ def not_in_example(context: Context, model: Any, absent: list[str]) -> RefusalEr
 
 
 def transform(context: Context, model: Any, matrix: Matrix) -> Matrix:
-    """Compiles a step that must be a transformer."""
+    """Compiles a step that must be a transformer; of a predictor that also transforms, its `features`."""
     result = convert(context, model, matrix)
+    if isinstance(result, dict):
+        result = result.get("features")
     if not isinstance(result, Matrix):
         raise context.refuse(model, "a predictor in the place of a transformer")
     return result
