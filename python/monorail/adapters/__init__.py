@@ -6,11 +6,12 @@ from ..errors import CompileError
 from .base import Adapter, Description
 from .frames import Form
 from .lightgbm import LightGBMAdapter
+from .python import PythonAdapter
 from .sklearn import SklearnAdapter
 
 __all__ = ["Adapter", "Description", "Form", "find_adapter"]
 
-_ADAPTERS: tuple[Adapter, ...] = (LightGBMAdapter(), SklearnAdapter())
+_ADAPTERS: tuple[Adapter, ...] = (LightGBMAdapter(), SklearnAdapter(), PythonAdapter())
 
 
 def find_adapter(model: object) -> Adapter:
