@@ -64,9 +64,12 @@ codes! {
     WrongShape, "wrong_shape", 422, "InputError", 1, "A tensor, a list of rows or a set of columns of another shape.";
     Overloaded, "overloaded", 503, "OverloadedError", 1, "The model's queue is full.";
     Draining, "draining", 503, "OverloadedError", 1, "The server is stopping.";
-    NotReady, "not_ready", 503, "OverloadedError", 1, "The server has not finished loading its models.";
+    NotReady, "not_ready", 503, "OverloadedError", 1, "The server has not finished loading its models, or a model's workers do not stay up.";
     DeadlineExceeded, "deadline_exceeded", 504, "DeadlineError", 1, "The request's deadline passed before its rows were scored.";
     EngineFailed, "engine_failed", 500, "EngineError", 2, "The engine failed on these rows.";
+    WorkerFailed, "worker_failed", 500, "EngineError", 2, "The model's own code raised an exception, or gave something else than its signature says.";
+    WorkerLost, "worker_lost", 500, "EngineError", 2, "The model's worker process died, or was killed because it was stuck.";
+    EnvironmentUnavailable, "environment_unavailable", 500, "EngineError", 1, "A package that the model's workers need cannot be had, or does not match the lock.";
     Internal, "internal", 500, "InternalError", 2, "A fault of Monorail itself.";
     BundleDamaged, "bundle_damaged", 500, "BundleError", 1, "A file of the bundle is missing, truncated or altered, or contradicts another.";
     BundleUnsupported, "bundle_unsupported", 500, "BundleError", 1, "The bundle's format is not one this version reads.";

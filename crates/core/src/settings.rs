@@ -133,6 +133,33 @@ impl Held for UnknownColumns {
     }
 }
 
+/// Where a model's worker processes find their packages. Python's to act on: Rust starts what it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerEnvironment {
+    /// This interpreter if it has exactly the locked packages, else an environment of the model's own.
+    #[default]
+    Auto,
+    /// Always an environment of the model's own.
+    Isolated,
+}
+
+impl Held for WorkerEnvironment {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value.as_str()? {
+            "auto" => Some(WorkerEnvironment::Auto),
+            "isolated" => Some(WorkerEnvironment::Isolated),
+            _ => None,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        json!(match self {
+            WorkerEnvironment::Auto => "auto",
+            WorkerEnvironment::Isolated => "isolated",
+        })
+    }
+}
+
 macro_rules! settings {
     ($($name:ident: $type:ty = $default:expr, $form:expr, $scope:ident, $help:literal;)*) => {
         /// Every setting, as a server uses it.
@@ -184,6 +211,22 @@ settings! {
         "Most bytes of large bodies and answers that all connections hold together; a body above is answered 503.";
     unknown_columns: UnknownColumns = UnknownColumns::Refuse, Form::Choice(&["refuse", "ignore"]), Model,
         "What happens to a column that the signature does not have: refuse answers 422, ignore skips it.";
+    min_workers: usize = 1, Form::Int { minimum: 1, maximum: 1_024 }, Model,
+        "Least worker processes of a model that needs them.";
+    max_workers: usize = 0, Form::Int { minimum: 0, maximum: 1_024 }, Model,
+        "Most worker processes of a model; 0 is as many as there are cores.";
+    worker_timeout_s: f64 = 60.0, Form::Float { minimum: 0.01, maximum: 86_400.0 }, Model,
+        "Longest time that a worker may take for one batch; then it is killed and another one started.";
+    worker_memory_bytes: usize = 0, Form::Int { minimum: 0, maximum: 1 << 50 }, Model,
+        "Resident memory above which a worker is replaced after its batch; 0 is no cap.";
+    worker_max_batches: usize = 0, Form::Int { minimum: 0, maximum: 1 << 40 }, Model,
+        "Batches after which a worker is replaced; 0 is never.";
+    worker_idle_s: f64 = 60.0, Form::Float { minimum: 0.01, maximum: 86_400.0 }, Model,
+        "How long a worker above min_workers may be idle before it is stopped.";
+    worker_start_timeout_s: f64 = 120.0, Form::Float { minimum: 0.01, maximum: 86_400.0 }, Model,
+        "Longest time that a worker may take to start and load its model.";
+    worker_environment: WorkerEnvironment = WorkerEnvironment::Auto, Form::Choice(&["auto", "isolated"]), Model,
+        "Where workers run: auto uses this Python if it has exactly the locked packages, isolated always makes an environment.";
     drain_s: f64 = 10.0, Form::Float { minimum: 0.0, maximum: 3_600.0 }, Serve,
         "Longest time that a stopping server waits for what it has accepted.";
     idle_timeout_s: f64 = 75.0, Form::Float { minimum: 0.1, maximum: 86_400.0 }, Serve,
