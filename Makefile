@@ -14,6 +14,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# torch and TensorFlow, several gigabytes, apart from all else.
+NEURAL := .venv-neural
 # The newest of these that is 3.11 or later; PYTHON=... overrides.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11 python3.14 /usr/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; exit 0; }; done; true)
@@ -26,7 +28,13 @@ LOCK := --universal --generate-hashes --no-annotate --no-header --python-version
 EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars demo
 NEURAL_EXTRAS := torch keras tensorflow mlflow sklearn worker pandas
 
-.PHONY: help setup demo test test-rust test-python lint format bench lock dist generate clean system
+# sync ENVIRONMENT,LOCK: the environment, made if it is not there, with exactly what the lock says.
+define sync
+test -x $(1)/bin/python || $(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(1); \
+$(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
+endef
+
+.PHONY: help setup demo test test-rust test-python test-neural lint format bench lock dist generate clean system
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,13 +44,16 @@ setup: system $(VENV)/.installed  ## make .venv from the locks, build the Rust c
 demo: setup  ## fit, prove, serve and score the flights model
 	@$(VENV)/bin/monorail demo
 
-test: test-rust test-python  ## run all tests
+test: test-rust test-python test-neural  ## run all tests
 
 test-rust: setup  ## run the tests of the Rust core, which never sees Python
 	@MONORAIL_ORT_LIB="$(RUNTIME)" cargo test --release --locked --quiet -p monorail-core
 
 test-python: setup  ## run the Python tests
 	@$(PY) -m pytest
+
+test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
+	@$(NEURAL)/bin/python -m pytest tests/neural
 
 lint: setup  ## check style, types and layering
 	@$(VENV)/bin/ruff check
@@ -75,7 +86,7 @@ dist: setup  ## build the wheel for others, into dist/
 	@$(VENV)/bin/maturin build --profile dist --locked --out dist
 
 clean:  ## remove what setup made (not the build cache)
-	@rm -rf $(VENV) .tools dist python/monorail/_core*.so
+	@rm -rf $(VENV) $(NEURAL) .tools dist python/monorail/_core*.so
 
 # What the system must have; need THING DEBIAN-PACKAGE installs it where that is allowed, else names it in one line.
 system:
@@ -99,8 +110,19 @@ $(CURDIR)/.tools/bin/uv: locks/tools.txt
 
 $(VENV)/.synced: locks/dev.txt | $(UV) system
 	@echo "setup: making $(VENV) from locks/dev.txt" >&2
-	@test -x $(PY) || $(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(VENV)
-	@$(UV) pip sync --quiet --python $(PY) --require-hashes locks/dev.txt
+	@$(call sync,$(VENV),locks/dev.txt)
+	@touch $@
+
+$(NEURAL)/.synced: locks/neural.txt | $(UV) system
+	@echo "setup: making $(NEURAL) from locks/neural.txt (the first time some gigabytes are fetched)" >&2
+	@$(call sync,$(NEURAL),locks/neural.txt)
+	@touch $@
+
+# The package as $(VENV) has it: the same sources and the same built core, nothing built again.
+$(NEURAL)/.installed: $(NEURAL)/.synced $(VENV)/.installed
+	@site() { "$$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	from="$$(site $(VENV))"; to="$$(site $(NEURAL))"; rm -rf "$$to"/monorail-*.dist-info; \
+	cp -R "$$from"/monorail.pth "$$from"/monorail-*.dist-info "$$to"
 	@touch $@
 
 # Editable: Python sources are used where they lie, the Rust core is rebuilt when its sources change.
