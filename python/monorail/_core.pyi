@@ -100,6 +100,9 @@ class Registry:
     def path(self) -> Path:
         """The folder."""
 
+    def is_trusted(self) -> bool:
+        """Whether the folder is this user's with mode 0700, so that code saved in it may run. A link is not."""
+
     def list(self) -> str:
         """JSON: ``[{"name", "versions": [{"version", "created"}], "aliases": {alias: version}}]``, sorted by name."""
 
@@ -159,7 +162,7 @@ class Draft:
 
 @final
 class Bundle:
-    """A published bundle, read and checked: digests and graph audited, nothing executed.
+    """A published bundle, read and checked: digests and graph audited, nothing executed and nothing copied.
 
     Args:
         path: The bundle's folder.
@@ -187,9 +190,13 @@ class Engine:
         threads: Sessions that may run at once, each on one thread; 0 is as many as there are cores.
         manifest: Text of ``bundle.json`` for a draft that is not published yet; its digests are not checked.
         unknown_columns: ``refuse`` or ``ignore``.
+        trusted: Whether code that came with the model may run.
+        worker: What starts a worker's process, where the model needs one: JSON
+            ``{"program", "arguments": [...], "environment": {...}}``; the environment is the whole one of the process.
 
     Raises:
         BundleError: the bundle is damaged, unsupported or refused.
+        TrustError: ``untrusted``: it has a worker and ``trusted`` is false; nothing of it was copied or run.
         EngineError: ``runtime_missing`` or ``engine_failed``.
     """
 
@@ -201,6 +208,8 @@ class Engine:
         threads: int = 0,
         manifest: str | None = None,
         unknown_columns: str = "refuse",
+        trusted: bool = False,
+        worker: str | None = None,
     ) -> Engine: ...
     @property
     def manifest(self) -> str:
@@ -245,7 +254,8 @@ class Server:
     The constructor binds and starts to load; :meth:`wait_ready` says when golden rows have matched.
 
     Args:
-        models: JSON: ``[{"name", "version", "path", "aliases": [...]}]``, several versions of a name allowed.
+        models: JSON: ``[{"name", "version", "path", "aliases": [...], "trusted": bool, "worker": {...}}]``, several versions
+            of a name allowed; ``trusted`` and ``worker`` as in :class:`Engine`, needed for models with a worker.
         settings: JSON object of settings by name; ``models`` in it is an object of settings by model name.
         runtime: Path of the ONNX Runtime library.
 

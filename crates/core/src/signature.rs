@@ -232,17 +232,11 @@ impl Signature {
         if self.inputs.is_empty() || self.outputs.is_empty() {
             return Err(Error::new(Code::SignatureInvalid, "a signature has at least one input and one output"));
         }
-        if self.inputs.len() > MAX_COLUMNS || self.outputs.len() > MAX_COLUMNS {
+        if self.outputs.len() > MAX_COLUMNS {
             return Err(Error::new(Code::SignatureInvalid, format!("more than {MAX_COLUMNS} columns")));
         }
+        check_columns(&self.inputs)?;
         let mut names = HashSet::new();
-        for column in &self.inputs {
-            if !names.insert(&column.name) {
-                return Err(fault(&column.name, "is there twice"));
-            }
-            check_input(column)?;
-        }
-        names.clear();
         for output in &self.outputs {
             if !names.insert(&output.name) {
                 return Err(fault(&output.name, "is there twice among the outputs"));
@@ -264,6 +258,24 @@ impl Signature {
 
 fn fault(column: &str, what: &str) -> Error {
     Error::new(Code::SignatureInvalid, format!("column \"{column}\" {what}"))
+}
+
+/// Checks columns that rows enter a stage by.
+///
+/// # Errors
+/// `signature_invalid`, with the column named.
+pub fn check_columns(columns: &[Column]) -> Result<()> {
+    if columns.len() > MAX_COLUMNS {
+        return Err(Error::new(Code::SignatureInvalid, format!("more than {MAX_COLUMNS} columns")));
+    }
+    let mut names = HashSet::new();
+    for column in columns {
+        if !names.insert(&column.name) {
+            return Err(fault(&column.name, "is there twice"));
+        }
+        check_input(column)?;
+    }
+    Ok(())
 }
 
 fn check_input(column: &Column) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use monorail_core::bundle::{Bundle, Manifest};
+use monorail_core::bundle::{Bundle, Manifest, Purpose};
 use monorail_core::error::{Code, Error};
 use serde_json::{Value, json};
 
@@ -45,9 +45,10 @@ fn refused_manifest(change: impl FnOnce(&mut Value)) -> Error {
 fn the_golden_bundle_of_format_1_reads() {
     let bundle = Bundle::open(&golden_folder()).unwrap();
     assert_eq!((bundle.manifest.name.as_str(), bundle.manifest.version), ("golden", 1));
-    assert_eq!(bundle.graph, fs::read(golden_folder().join("graph.onnx")).unwrap());
+    let graph = bundle.graph.unwrap();
+    assert_eq!(graph.bytes, fs::read(golden_folder().join("graph.onnx")).unwrap());
     assert_eq!(bundle.golden.unwrap(), fs::read(golden_folder().join("golden.arrow")).unwrap());
-    assert_eq!(bundle.facts.nodes, 19);
+    assert_eq!(graph.facts.nodes, 19);
     let again = serde_json::to_value(&bundle.manifest).unwrap();
     assert_eq!(again, golden_json(), "writing what was read gives something else");
 }
@@ -58,7 +59,7 @@ fn a_draft_reads_without_digests() {
     for field in ["name", "version", "files", "proof", "created", "monorail"] {
         manifest.as_object_mut().unwrap().remove(field);
     }
-    let bundle = Bundle::from_draft(&golden_folder(), &manifest.to_string()).unwrap();
+    let bundle = Bundle::from_draft(&golden_folder(), &manifest.to_string(), Purpose::Read).unwrap();
     assert_eq!(bundle.manifest.version, 0);
     assert!(bundle.golden.is_some());
     assert_eq!(Manifest::from_json(&manifest.to_string()).unwrap_err().code(), Code::BundleDamaged);
@@ -119,8 +120,8 @@ fn links_and_folders_are_not_followed() {
 
 #[test]
 fn another_format_is_unsupported_and_not_damaged() {
-    let error = Manifest::from_json(r#"{"format": 2, "something": "else"}"#).unwrap_err();
-    has(&error, Code::BundleUnsupported, "format 2; this version reads 1 to 1");
+    let error = Manifest::from_json(r#"{"format": 3, "something": "else"}"#).unwrap_err();
+    has(&error, Code::BundleUnsupported, "format 3; this version reads 1 to 2");
     has(&refused_manifest(|m| m["format"] = json!(0)), Code::BundleUnsupported, "format 0");
     let two = refused_manifest(|m| {
         let stage = m["stages"][0].clone();
@@ -153,14 +154,14 @@ fn contradictions_are_refused() {
         (|m| m["created"] = json!("yesterday"), "`created`"),
         (|m| m["stages"][0]["graph"] = json!("../graph.onnx"), "not plain"),
         (|m| m["stages"][0]["graph"] = json!("other.onnx"), "lacks"),
-        (|m| m["stages"][0]["graph"] = json!("golden.arrow"), "golden rows in the file"),
+        (|m| m["stages"][0]["graph"] = json!("golden.arrow"), "golden.arrow for two things"),
         (|m| m["files"]["/etc/passwd"] = m["files"]["graph.onnx"].clone(), "not plain"),
         (|m| m["files"]["Graph.onnx"] = m["files"]["graph.onnx"].clone(), "upper and lower case"),
         (|m| m["files"]["graph.onnx"]["sha256"] = json!("ABC"), "digest of graph.onnx"),
         (|m| m["files"]["graph.onnx"]["bytes"] = json!(u64::MAX), "more than"),
         (|m| m["golden"]["rows"] = json!(257), "257 golden rows"),
         (|m| m["proof"]["passed"] = json!(false), "proof that failed"),
-        (|m| m["stages"][0]["inputs"][0]["columns"] = json!(["nobody"]), "lacks it"),
+        (|m| m["stages"][0]["inputs"][0]["columns"] = json!(["nobody"]), "no such column"),
         (|m| m["stages"][0]["inputs"][3]["columns"] = json!(["temp"]), "as bool; the column \"temp\" in it is float64"),
         (|m| m["stages"][0]["inputs"][2]["columns"] = json!(["temp", "temp"]), "twice"),
         (|m| m["stages"][0]["inputs"][4]["columns"] = json!(["day", "when"]), "only numbers are packed"),
@@ -189,7 +190,7 @@ fn a_graph_that_is_not_the_manifests_is_refused() {
     for (change, words) in cases {
         let mut manifest = golden_json();
         change(&mut manifest);
-        let error = Bundle::from_draft(&golden_folder(), &manifest.to_string()).unwrap_err();
+        let error = Bundle::from_draft(&golden_folder(), &manifest.to_string(), Purpose::Read).unwrap_err();
         has(&error, Code::BundleDamaged, words);
     }
 }

@@ -27,7 +27,8 @@ pub struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (path, *, runtime, threads=0, manifest=None, unknown_columns="refuse"))]
+    #[expect(clippy::too_many_arguments, reason = "the options of Python's constructor")]
+    #[pyo3(signature = (path, *, runtime, threads=0, manifest=None, unknown_columns="refuse", trusted=false, worker=None))]
     fn new(
         py: Python<'_>,
         path: PathBuf,
@@ -35,6 +36,8 @@ impl Engine {
         threads: usize,
         manifest: Option<String>,
         unknown_columns: &str,
+        trusted: bool,
+        worker: Option<String>,
     ) -> PyResult<Self> {
         errors::detached(py, || {
             let unknown = match unknown_columns {
@@ -45,9 +48,12 @@ impl Engine {
                     return Err(Error::new(Code::SettingInvalid, message));
                 }
             };
+            // What starts its process is not asked for before there is an engine that does.
+            drop(worker);
+            let purpose = bundle::Purpose::Run { trusted, scratch: None };
             let bundle = match manifest {
-                Some(manifest) => bundle::Bundle::from_draft(&path, &manifest)?,
-                None => bundle::Bundle::open(&path)?,
+                Some(manifest) => bundle::Bundle::from_draft(&path, &manifest, purpose)?,
+                None => bundle::Bundle::open_for(&path, purpose)?,
             };
             let manifest = bundle.manifest_json.clone();
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

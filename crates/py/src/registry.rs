@@ -25,6 +25,10 @@ impl Registry {
         self.0.root().to_owned()
     }
 
+    fn is_trusted(&self) -> bool {
+        self.0.is_trusted()
+    }
+
     fn list(&self, py: Python<'_>) -> PyResult<String> {
         let listed = errors::detached(py, || self.0.list())?;
         let models: Vec<_> = listed

@@ -1,13 +1,38 @@
 //! What the fields of a manifest must say about each other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::manifest::{
-    FILE_NAME, LIMIT_FILE_BYTES, LIMIT_FILES, LIMIT_GOLDEN_ROWS, Manifest, Stage, StageInput, damaged,
+    FILE_NAME, LIMIT_BUNDLE_BYTES, LIMIT_FILE_BYTES, LIMIT_FILES, LIMIT_FILES_1, LIMIT_GOLDEN_ROWS,
+    LIMIT_MANIFEST_BYTES, Manifest, damaged,
 };
+use super::paths::check_paths;
+use super::stage::{NativeStage, Stage, StageInput, WorkerStage};
 use crate::error::{Code, Error, Result};
 use crate::names;
-use crate::signature::{Column, Kind, MAX_COLUMNS, Signature};
+use crate::signature::{Column, Kind, MAX_COLUMNS, Signature, check_columns};
+
+/// What a file of a bundle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    Graph,
+    Golden,
+    /// What tells the worker's process what to load.
+    Program,
+    /// The packages it needs.
+    Lock,
+    /// A file of the folder it finds, at this path there.
+    LaidOut(&'a str),
+}
+
+/// Most bytes of a file; `None` is the role of one that is listed and not used.
+pub(super) const fn limit_bytes(role: Option<Role<'_>>) -> u64 {
+    match role {
+        Some(Role::LaidOut(_)) => LIMIT_BUNDLE_BYTES,
+        Some(Role::Program | Role::Lock) => LIMIT_MANIFEST_BYTES,
+        Some(Role::Graph | Role::Golden) | None => LIMIT_FILE_BYTES,
+    }
+}
 
 impl Manifest {
     /// Checks a published bundle's manifest.
@@ -19,8 +44,8 @@ impl Manifest {
         if self.version == 0 {
             return Err(damaged("has version 0"));
         }
-        for file in self.stages.iter().map(|s| &s.graph).chain(self.golden.iter().map(|g| &g.file)) {
-            if !self.files.contains_key(file) {
+        for file in self.roles()?.keys() {
+            if !self.files.contains_key(*file) {
                 return Err(damaged(format!("uses the file {file}, which its list of files lacks")));
             }
         }
@@ -45,30 +70,69 @@ impl Manifest {
             return Err(damaged("has a time `created` that is not YYYY-MM-DDTHH:MM:SSZ"));
         }
         self.signature.check()?;
-        let [stage] = self.stages.as_slice() else {
-            return Err(Error::new(
-                Code::BundleUnsupported,
-                format!("{FILE_NAME} has {} stages; this version reads one", self.stages.len()),
-            ));
-        };
-        check_inputs(&self.signature, stage)?;
-        check_outputs(&self.signature, stage)?;
-        check_file_name(&stage.graph)?;
-        if let Some(golden) = &self.golden {
-            check_file_name(&golden.file)?;
-            if golden.rows == 0 || golden.rows > LIMIT_GOLDEN_ROWS {
-                return Err(damaged(format!("has {} golden rows; 1 to {LIMIT_GOLDEN_ROWS} are allowed", golden.rows)));
-            }
-            if golden.file == stage.graph {
-                return Err(damaged("keeps its golden rows in the file of its graph"));
-            }
+        self.check_stages()?;
+        if let Some(golden) = &self.golden
+            && (golden.rows == 0 || golden.rows > LIMIT_GOLDEN_ROWS)
+        {
+            return Err(damaged(format!("has {} golden rows; 1 to {LIMIT_GOLDEN_ROWS} are allowed", golden.rows)));
         }
-        self.check_files()
+        self.check_files(&self.roles()?)
     }
 
-    fn check_files(&self) -> Result<()> {
-        if self.files.len() > LIMIT_FILES {
-            return Err(damaged(format!("lists more than {LIMIT_FILES} files")));
+    /// Checks which engines follow each other, and each stage by itself.
+    fn check_stages(&self) -> Result<()> {
+        match (self.format, self.stages.as_slice()) {
+            (1, [Stage::Native(graph)]) => check_native(&self.signature, graph, None),
+            (1, [_]) => Err(damaged("has a stage that format 1 does not have")),
+            (2.., [Stage::Worker(worker)]) => check_worker(&self.signature, worker, false),
+            (2.., [Stage::Worker(worker), Stage::Native(graph)]) => {
+                check_worker(&self.signature, worker, true)?;
+                check_native(&self.signature, graph, Some(&worker.columns))
+            }
+            (2.., [Stage::Native(_)]) => Err(damaged("has a graph alone, which is format 1")),
+            (2.., [_, Stage::Worker(_), ..]) => Err(damaged("has a worker that is not its first stage")),
+            (format, stages) => Err(Error::new(
+                Code::BundleUnsupported,
+                format!("{FILE_NAME} has {} stages, which this version does not read in format {format}", stages.len()),
+            )),
+        }
+    }
+
+    /// What each file that has a use is for.
+    ///
+    /// # Errors
+    /// `bundle_damaged` for a file with two uses.
+    pub(super) fn roles(&self) -> Result<BTreeMap<&str, Role<'_>>> {
+        let mut uses: Vec<(&str, Role<'_>)> = Vec::new();
+        for stage in &self.stages {
+            match stage {
+                Stage::Native(stage) => uses.push((&stage.graph, Role::Graph)),
+                Stage::Worker(stage) => {
+                    uses.push((&stage.program, Role::Program));
+                    uses.extend(stage.lock.iter().map(|file| (file.as_str(), Role::Lock)));
+                    uses.extend(stage.files.iter().map(|(path, file)| (file.as_str(), Role::LaidOut(path))));
+                }
+            }
+        }
+        uses.extend(self.golden.iter().map(|golden| (golden.file.as_str(), Role::Golden)));
+        let mut roles = BTreeMap::new();
+        for (file, role) in uses {
+            check_file_name(file)?;
+            if roles.insert(file, role).is_some() {
+                return Err(damaged(format!("uses the file {file} for two things")));
+            }
+        }
+        Ok(roles)
+    }
+
+    fn check_files(&self, roles: &BTreeMap<&str, Role<'_>>) -> Result<()> {
+        let limit = if self.format == 1 { LIMIT_FILES_1 } else { LIMIT_FILES };
+        if self.files.len() > limit {
+            return Err(damaged(format!("lists more than {limit} files")));
+        }
+        let bytes = self.files.values().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+        if bytes > LIMIT_BUNDLE_BYTES {
+            return Err(damaged(format!("lists files of more than {LIMIT_BUNDLE_BYTES} bytes")));
         }
         let mut seen = HashSet::new();
         for (file, entry) in &self.files {
@@ -79,8 +143,9 @@ impl Manifest {
             if !is_sha256(&entry.sha256) {
                 return Err(damaged(format!("has a digest of {file} that is not 64 lower-case hexadecimal digits")));
             }
-            if entry.bytes > LIMIT_FILE_BYTES {
-                return Err(damaged(format!("lists {file} with more than {LIMIT_FILE_BYTES} bytes")));
+            let limit = limit_bytes(roles.get(file.as_str()).copied());
+            if entry.bytes > limit {
+                return Err(damaged(format!("lists {file} with more than {limit} bytes")));
             }
         }
         Ok(())
@@ -107,36 +172,58 @@ pub fn has_valid_input(column: &Column) -> bool {
     column.nullable && matches!(column.kind, Kind::String | Kind::Dictionary | Kind::Date32 | Kind::Timestamp)
 }
 
-fn check_inputs(signature: &Signature, stage: &Stage) -> Result<()> {
-    if stage.inputs.len() > 2 * MAX_COLUMNS {
-        return Err(damaged(format!("has more than {} graph inputs", 2 * MAX_COLUMNS)));
+/// Checks a graph's stage; `columns` are those of the worker before it.
+fn check_native(signature: &Signature, stage: &NativeStage, columns: Option<&[Column]>) -> Result<()> {
+    check_inputs(columns.unwrap_or(&signature.inputs), &stage.inputs)?;
+    check_outputs(signature, stage)
+}
+
+/// Checks a worker's stage; a graph that follows reads its columns.
+fn check_worker(signature: &Signature, stage: &WorkerStage, is_followed: bool) -> Result<()> {
+    check_inputs(&signature.inputs, &stage.inputs)?;
+    check_paths(stage.files.keys())?;
+    if is_followed == stage.columns.is_empty() {
+        let what =
+            if is_followed { "lacks columns for the graph after it" } else { "has columns and no graph after it" };
+        return Err(damaged(format!("has a worker that {what}")));
     }
-    let columns: HashMap<&str, &Column> = signature.inputs.iter().map(|c| (c.name.as_str(), c)).collect();
+    check_columns(&stage.columns)?;
+    match stage.columns.iter().find(|column| column.seen.is_some()) {
+        Some(column) => Err(damaged(format!("says what training saw of the worker's column \"{}\"", column.name))),
+        None => Ok(()),
+    }
+}
+
+fn check_inputs(among: &[Column], inputs: &[StageInput]) -> Result<()> {
+    if inputs.len() > 2 * MAX_COLUMNS {
+        return Err(damaged(format!("has a stage of more than {} inputs", 2 * MAX_COLUMNS)));
+    }
+    let columns: HashMap<&str, &Column> = among.iter().map(|c| (c.name.as_str(), c)).collect();
     let (mut names, mut used, mut valid) = (HashSet::new(), HashSet::new(), HashSet::new());
-    for input in &stage.inputs {
+    for input in inputs {
         if !names.insert(input.name.as_str()) {
-            return Err(damaged(format!("has the graph input \"{}\" twice", input.name)));
+            return Err(damaged(format!("has the input \"{}\" twice", input.name)));
         }
         for name in &input.columns {
             let column = find(&columns, name, input)?;
             check_column(column, input)?;
             if !used.insert(name.as_str()) {
-                return Err(damaged(format!("feeds the column \"{name}\" into the graph twice")));
+                return Err(damaged(format!("feeds the column \"{name}\" into a stage twice")));
             }
         }
         match &input.valid {
             None if input.columns.is_empty() => {
-                return Err(damaged(format!("has the graph input \"{}\" with neither columns nor valid", input.name)));
+                return Err(damaged(format!("has the input \"{}\" with neither columns nor valid", input.name)));
             }
             None => {}
             Some(_) if !input.columns.is_empty() => {
-                return Err(damaged(format!("has the graph input \"{}\" with both columns and valid", input.name)));
+                return Err(damaged(format!("has the input \"{}\" with both columns and valid", input.name)));
             }
             Some(name) => {
                 let column = find(&columns, name, input)?;
                 if !has_valid_input(column) || input.kind != Kind::Bool {
                     return Err(damaged(format!(
-                        "has the graph input \"{}\", which is not a boolean for a nullable string, date or timestamp",
+                        "has the input \"{}\", which is not a boolean for a nullable string, date or timestamp",
                         input.name
                     )));
                 }
@@ -146,11 +233,11 @@ fn check_inputs(signature: &Signature, stage: &Stage) -> Result<()> {
             }
         }
     }
-    for column in &signature.inputs {
+    for column in among {
         let name = column.name.as_str();
         if has_valid_input(column) && used.contains(name) != valid.contains(name) {
             return Err(damaged(format!(
-                "must feed the nullable column \"{name}\" and its validity both into the graph, or neither"
+                "must feed the nullable column \"{name}\" and its validity both into a stage, or neither"
             )));
         }
     }
@@ -159,7 +246,7 @@ fn check_inputs(signature: &Signature, stage: &Stage) -> Result<()> {
 
 fn find<'a>(columns: &HashMap<&str, &'a Column>, name: &str, input: &StageInput) -> Result<&'a Column> {
     columns.get(name).copied().ok_or_else(|| {
-        damaged(format!("feeds \"{name}\" into the graph input \"{}\", but the signature lacks it", input.name))
+        damaged(format!("feeds \"{name}\" into the input \"{}\", but there is no such column", input.name))
     })
 }
 
@@ -168,7 +255,7 @@ fn check_column(column: &Column, input: &StageInput) -> Result<()> {
     let element = graph_element(column);
     if element != input.kind {
         return Err(damaged(format!(
-            "has the graph input \"{}\" as {}; the column \"{}\" in it is {}",
+            "has the input \"{}\" as {}; the column \"{}\" in it is {}",
             input.name,
             input.kind.as_str(),
             column.name,
@@ -185,7 +272,7 @@ fn check_column(column: &Column, input: &StageInput) -> Result<()> {
     Ok(())
 }
 
-fn check_outputs(signature: &Signature, stage: &Stage) -> Result<()> {
+fn check_outputs(signature: &Signature, stage: &NativeStage) -> Result<()> {
     let mut mapped = HashSet::new();
     for output in &stage.outputs {
         if !mapped.insert(output.name.as_str()) {

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::stage::Stage;
 use crate::error::{Code, Error, Result};
-use crate::signature::{Kind, Signature};
+use crate::signature::Signature;
 
-/// The bundle format this version writes, and the newest it reads.
+/// The newest bundle format this version reads and writes.
+///
+/// Format 1 is one graph. Format 2 adds the worker's stage; what is one graph is still written as format 1.
 ///
 /// The rule for raising it: raise the number when a reader that does not know of a change would answer
 /// differently, or would check less than the writer relied on. Everything that decides an answer
@@ -20,15 +23,19 @@ use crate::signature::{Kind, Signature};
 /// `environment`, `data`) ignores fields it does not know, so that information can be added without one.
 /// No field changes its meaning or type under the same number. A reader of format N reads 1 to N; the
 /// reader of an older format is kept, with its golden files in `tests/format`.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 /// The name of the manifest in its folder.
 pub const FILE_NAME: &str = "bundle.json";
 /// Most bytes of a manifest.
 pub const LIMIT_MANIFEST_BYTES: u64 = 64 << 20;
-/// Most bytes of any other file of a bundle: what a protobuf message may have.
+/// Most bytes of a file that is held in memory: what a protobuf message may have.
 pub const LIMIT_FILE_BYTES: u64 = i32::MAX as u64;
+/// Most bytes of all files of a bundle together. Those for a worker are copied and never held in memory.
+pub const LIMIT_BUNDLE_BYTES: u64 = 1 << 40;
+/// Most files of a bundle of format 1.
+pub const LIMIT_FILES_1: usize = 1_000;
 /// Most files of a bundle.
-pub const LIMIT_FILES: usize = 1_000;
+pub const LIMIT_FILES: usize = 10_000;
 /// Most golden rows of a bundle.
 pub const LIMIT_GOLDEN_ROWS: u64 = 256;
 
@@ -48,7 +55,7 @@ pub struct Manifest {
     pub signature: Signature,
     /// Whether a row's answer is independent of the rows beside it, so that callers may share a batch.
     pub row_wise: bool,
-    /// What runs, in order. Format 1 has exactly one stage.
+    /// What runs, in order: a graph, a worker, or a worker and then a graph.
     pub stages: Vec<Stage>,
     /// Versions of the libraries the model was fitted with.
     #[serde(default)]
@@ -69,66 +76,6 @@ pub struct Manifest {
     pub data: Option<Data>,
     /// Every file of the bundle but the manifest itself.
     pub files: BTreeMap<String, FileEntry>,
-}
-
-/// One step of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stage {
-    pub engine: StageEngine,
-    /// The file that holds the graph.
-    pub graph: String,
-    pub inputs: Vec<StageInput>,
-    pub outputs: Vec<StageOutput>,
-    /// The versions of operator sets the graph uses, by domain (`ai.onnx` for the default one).
-    pub opsets: BTreeMap<String, u64>,
-    /// The least versions of the runtimes that can run it.
-    #[serde(default)]
-    pub runtime: BTreeMap<String, String>,
-}
-
-/// What runs a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StageEngine {
-    /// A graph, in this process.
-    Native,
-}
-
-impl StageEngine {
-    /// The word the manifest and `GET /models/{name}` use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            StageEngine::Native => "native",
-        }
-    }
-}
-
-/// One input of a graph: either columns, or the validity of one column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageInput {
-    /// The graph's name for it.
-    pub name: String,
-    /// The tensor's element type.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// The signature's columns in it, in order; empty where `valid` is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<String>,
-    /// The column whose validity (true: there, false: null) this is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub valid: Option<String>,
-}
-
-/// One output of the signature and where the graph has it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageOutput {
-    /// The signature's name for it.
-    pub name: String,
-    /// The graph's name for it.
-    pub graph_output: String,
 }
 
 /// The environment the model was fitted in.
@@ -229,11 +176,6 @@ impl Manifest {
         let manifest: Self = serde_json::from_value(Value::Object(fields)).map_err(|e| unreadable(&e))?;
         manifest.check_draft()?;
         Ok(manifest)
-    }
-
-    /// The engine that answers: that of the only stage.
-    pub fn engine(&self) -> StageEngine {
-        self.stages.first().map_or(StageEngine::Native, |s| s.engine)
     }
 }
 

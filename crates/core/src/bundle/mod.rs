@@ -6,8 +6,11 @@
 
 pub mod audit;
 pub mod check;
+pub mod folder;
 pub mod manifest;
+mod paths;
 pub mod read;
+pub mod stage;
 
 pub use manifest::Manifest;
-pub use read::Bundle;
+pub use read::{Bundle, Purpose};

@@ -9,6 +9,7 @@ use arrow_schema::SchemaRef;
 
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
+use crate::bundle::stage::Stage;
 use crate::error::{Code, Error, Result};
 use crate::signature::Output;
 use crate::values::json_out::JsonWriter;
@@ -33,13 +34,13 @@ impl Model {
     /// Loads an opened bundle; `runtime` is the path of the ONNX Runtime library.
     ///
     /// # Errors
-    /// `runtime_missing`, `graph_refused`, `signature_invalid`.
+    /// `runtime_missing`, `graph_refused`, `signature_invalid`; `bundle_unsupported` for a worker.
     pub fn load(bundle: Bundle, runtime: &Path, unknown_columns: UnknownColumns) -> Result<Self> {
         let Bundle { manifest, graph, golden, .. } = bundle;
-        let [stage] = manifest.stages.as_slice() else {
-            return Err(Error::new(Code::BundleUnsupported, "a bundle of format 1 has exactly one stage"));
+        let ([Stage::Native(stage)], Some(graph)) = (manifest.stages.as_slice(), graph) else {
+            return Err(Error::new(Code::BundleUnsupported, "this version runs no workers"));
         };
-        let plan = Plan::new(&manifest.signature, &stage.inputs, unknown_columns)?;
+        let plan = Plan::new(&manifest.signature.inputs, &stage.inputs, unknown_columns)?;
         let mut outputs = Vec::with_capacity(manifest.signature.outputs.len());
         for output in &manifest.signature.outputs {
             let stage = stage.outputs.iter().find(|o| o.name == output.name).ok_or_else(|| {
@@ -47,7 +48,7 @@ impl Model {
             })?;
             outputs.push((stage, output));
         }
-        let engine = Box::new(Native::load(&graph, runtime, &plan, &outputs)?);
+        let engine = Box::new(Native::load(&graph.bytes, runtime, &plan, &outputs)?);
         let json = JsonWriter::new(&manifest.name, manifest.version, &manifest.signature.outputs);
         let schema = arrow_out::schema(&manifest.signature.outputs);
         Ok(Self { plan, engine, json, schema, golden, manifest })

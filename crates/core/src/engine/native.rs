@@ -14,7 +14,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::sys::{self, ONNXTensorElementDataType as ElementType, OrtValue};
 use ort::value::ValueType;
 
-use crate::bundle::manifest::StageOutput;
+use crate::bundle::stage::StageOutput;
 use crate::error::{Code, Error, Result};
 use crate::signature::{Kind, Output};
 use crate::values::plan::{Plan, PlannedInput};

@@ -175,7 +175,7 @@ fn describe(catalog: &Catalog, served: &Served) -> Value {
         "version": served.version,
         "versions": numbers(&versions),
         "aliases": aliases(&versions),
-        "engine": manifest.stages.first().map(|stage| stage.engine.as_str()),
+        "engine": manifest.engine().as_str(),
         "row_wise": manifest.row_wise,
         "created": manifest.created,
         "signature": manifest.signature.public(),
@@ -201,7 +201,7 @@ fn aliases(versions: &[&std::sync::Arc<Served>]) -> Value {
 }
 
 fn engine(served: Option<&std::sync::Arc<Served>>) -> Option<&'static str> {
-    served.and_then(|s| s.batcher.model.manifest.stages.first()).map(|stage| stage.engine.as_str())
+    served.map(|s| s.batcher.model.manifest.engine().as_str())
 }
 
 fn unknown_route() -> Error {

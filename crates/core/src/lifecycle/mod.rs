@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::batcher::Batcher;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Purpose};
 use crate::catalog::Catalog;
 use crate::engine::Model;
 use crate::error::{Code, Error, Result};
@@ -35,6 +35,9 @@ pub struct ModelSpec {
     pub path: PathBuf,
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// Whether code in it may run.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 /// Where in its life a server is. Only ever goes forward.
@@ -353,5 +356,6 @@ impl Keeper {
 }
 
 fn load_model(spec: &ModelSpec, settings: &Settings, runtime: &Path) -> Result<Model> {
-    Model::load(Bundle::open(&spec.path)?, runtime, settings.unknown_columns)
+    let bundle = Bundle::open_for(&spec.path, Purpose::Run { trusted: spec.trusted, scratch: None })?;
+    Model::load(bundle, runtime, settings.unknown_columns)
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bundle::check::graph_element;
-use crate::bundle::manifest::StageInput;
+use crate::bundle::stage::StageInput;
 use crate::error::{Code, Error, Result};
-use crate::signature::{Column, Kind, Seen, Signature};
+use crate::signature::{Column, Kind, Seen};
 
 use super::buffer::{RowBuffer, TensorBuffer};
 
@@ -143,14 +143,15 @@ impl PlannedInput {
 }
 
 impl Plan {
-    /// Lays a signature's columns out over a stage's inputs.
+    /// Lays columns out over the inputs of the stage that rows of them enter: a signature's over a model's first
+    /// stage, a worker's over the graph after it.
     ///
     /// # Errors
     /// `signature_invalid` where the two do not fit; a manifest that was checked always fits.
-    pub fn new(signature: &Signature, inputs: &[StageInput], unknown_columns: UnknownColumns) -> Result<Self> {
+    pub fn new(among: &[Column], inputs: &[StageInput], unknown_columns: UnknownColumns) -> Result<Self> {
         let mut slots: HashMap<&str, Slot> = HashMap::new();
         let mut planned = Vec::with_capacity(inputs.len());
-        let columns: HashMap<&str, &Column> = signature.inputs.iter().map(|c| (c.name.as_str(), c)).collect();
+        let columns: HashMap<&str, &Column> = among.iter().map(|c| (c.name.as_str(), c)).collect();
         for (tensor, input) in inputs.iter().enumerate() {
             let row_shape =
                 match (input.columns.as_slice(), input.columns.first().and_then(|c| columns.get(c.as_str()))) {
@@ -170,8 +171,8 @@ impl Plan {
                 }
             }
         }
-        let mut ready = Vec::with_capacity(signature.inputs.len());
-        for column in &signature.inputs {
+        let mut ready = Vec::with_capacity(among.len());
+        for column in among {
             let slot = slots.get(column.name.as_str()).copied();
             if let Some(slot) = slot
                 && planned.get(slot.tensor).map(|i| i.kind) != Some(graph_element(column))

@@ -8,7 +8,7 @@ use arrow_schema::Field;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::manifest::StageInput;
+use crate::bundle::stage::StageInput;
 use crate::signature::Signature;
 use crate::values::TensorBuffer;
 
@@ -21,7 +21,7 @@ fn plan() -> Plan {
         {"name":"s__valid","type":"bool","valid":"s"}]"#,
     )
     .unwrap();
-    Plan::new(&Signature::from_json(signature).unwrap(), &inputs, UnknownColumns::Refuse).unwrap()
+    Plan::new(&Signature::from_json(signature).unwrap().inputs, &inputs, UnknownColumns::Refuse).unwrap()
 }
 
 fn stream(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
@@ -50,7 +50,7 @@ fn dictionaries_are_read_by_key() {
         let signature = r#"{"inputs":[{"name":"s","type":"dictionary","nullable":true}],"outputs":[{"name":"p","type":"float64"}]}"#;
         let inputs = r#"[{"name":"s","type":"string","columns":["s"]},{"name":"s__valid","type":"bool","valid":"s"}]"#;
         let inputs: Vec<StageInput> = serde_json::from_str(inputs).unwrap();
-        Plan::new(&Signature::from_json(signature).unwrap(), &inputs, UnknownColumns::Refuse).unwrap()
+        Plan::new(&Signature::from_json(signature).unwrap().inputs, &inputs, UnknownColumns::Refuse).unwrap()
     };
     let keys = arrow_array::Int8Array::from(vec![Some(1), None, Some(0), Some(2)]);
     let values = StringArray::from(vec![Some("a"), Some("ü"), None]);

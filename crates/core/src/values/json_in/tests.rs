@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::manifest::StageInput;
+use crate::bundle::stage::StageInput;
 use crate::error::Error;
 use crate::signature::Signature;
 use crate::values::{TensorBuffer, plan::Plan};
@@ -44,7 +44,7 @@ fn plan(unknown: UnknownColumns) -> Plan {
         input("w", "int64", &["w"], None),
         input("m", "float32", &["m"], None),
     ];
-    Plan::new(&signature, &inputs, unknown).unwrap()
+    Plan::new(&signature.inputs, &inputs, unknown).unwrap()
 }
 
 const ROW: &str = r#"{"x":1.5,"y":null,"i":-3,"j":7,"s":"ü\n\u00e9","b":true,"d":"2000-02-29","w":"1970-01-01T01:00:00+01:00","m":[[1,2],[3,4.5]]}"#;
