@@ -151,8 +151,8 @@ def test_nobody_imports_the_command_line():
 @pytest.mark.parametrize(
     ("folder", "may"),
     [
-        ("adapters/", {"errors", "adapters"}),
-        ("compile/", {"errors", "adapters", "compile"}),
+        ("adapters/", {"errors", "adapters", "data"}),
+        ("compile/", {"errors", "signature", "adapters", "compile", "data"}),
         ("data/", {"errors", "signature", "data"}),
         ("client/", {"errors", "signature", "data", "client"}),
         ("serve/", {"_core", "bundle", "engine", "errors", "settings", "serve"}),

@@ -54,7 +54,7 @@ class Form:
             if not takes and not feature_names and all(_plain_number(dtype) for dtype in example.dtypes):
                 return Form("matrix")
             dtypes = {str(name): _pandas_word(example.dtypes[name]) for name in example.columns}
-            return Form("pandas", dtypes, _nulls_of(example))
+            return Form("pandas", dtypes, nulls_of(example))
         if module == "polars" and hasattr(example, "schema") and not takes:
             words = {name: _polars_word(dtype) for name, dtype in example.schema.items()}
             return Form("polars", {name: word for name, word in words.items() if word})
@@ -168,7 +168,7 @@ def _polars(table: pa.Table, words: Mapping[str, str]) -> Any:
     return frame.cast(kinds)
 
 
-def _nulls_of(example: Any) -> dict[str, str]:
+def nulls_of(example: Any) -> dict[str, str]:
     """What nulls are in the columns of a pandas frame that hold one: "none" or "nan"."""
     found, both = {}, []
     for name in example.columns:
