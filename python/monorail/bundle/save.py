@@ -157,7 +157,7 @@ def _described(
     """The manifest before the proof."""
     return writer.manifest(
         signature,
-        compiled.stage,
+        [writer.graph_stage(compiled.stage)],
         frameworks=description.frameworks,
         environment=environment(description.frameworks),
         data=writer.describe_data(table),

@@ -113,9 +113,9 @@ class Version:
 
     @property
     def engine(self) -> str:
-        """What runs it: ``native``, or ``worker`` where any stage needs Python."""
-        engines = [stage["engine"] for stage in self.manifest["stages"]]
-        return "worker" if "worker" in engines else "native"
+        """What runs it: ``native`` (a graph), ``worker`` (a Python process) or ``mixed`` (the one after the other)."""
+        engines = {stage["engine"] for stage in self.manifest["stages"]}
+        return "mixed" if len(engines) > 1 else engines.pop()
 
     def golden_inputs(self) -> pa.Table:
         """The golden rows' input columns; no rows where none were kept."""
