@@ -15,7 +15,23 @@ from .columns import Matrix, Reader, UnreadableError
 from .graph import Graph, Tensor
 
 _FAMILIES = {
-    "sklearn": ("compose", "impute", "scale", "shape", "encode", "linear", "tree", "boosting"),
+    "sklearn": (
+        "boosting",
+        "compose",
+        "discretize",
+        "encode",
+        "impute",
+        "kernel_maps",
+        "linear",
+        "power",
+        "project",
+        "scale",
+        "select",
+        "shape",
+        "spline",
+        "target",
+        "tree",
+    ),
     "lightgbm": ("booster",),
 }
 _TABLE: dict[str, Callable[..., Any]] = {}

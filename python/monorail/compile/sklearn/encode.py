@@ -38,7 +38,7 @@ def one_hot_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
         unknown = count - 1 if rare_exists and adapts else -1
         dropped = None if model._drop_idx_after_grouping is None else model._drop_idx_after_grouping[number]
         shift = _after_drop(None if dropped is None else int(dropped))
-        codes = _codes(context, feature, categories, [shift(code) for code in grouped], shift(unknown))
+        codes = category_codes(context, feature, categories, [shift(code) for code in grouped], shift(unknown))
         width = count if dropped is None else count - 1
         features += [Feature(Indicator(codes, code), dtype, False) for code in range(width)]
     _note_unknown(context, model)
@@ -73,14 +73,16 @@ def ordinal_encoder(context: Context, model: Any, matrix: Matrix) -> Matrix:
             else:
                 values.append(float(index if mapping is None else mapping[index]))
         unknown = float(model.unknown_value) if model.handle_unknown == "use_encoded_value" else -1.0
-        codes = _codes(context, feature, categories, values, unknown)
+        codes = category_codes(context, feature, categories, values, unknown)
         holds_nan = bool(np.isnan([*values, unknown]).any())
         features.append(Feature(Cell(codes, 0), dtype, holds_nan))
     _note_unknown(context, model)
     return Matrix(tuple(features), dtype)
 
 
-def _codes(context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float) -> Tensor:
+def category_codes(
+    context: Context, feature: Feature, categories: list[Any], values: list[float], unknown: float
+) -> Tensor:
     """A `[rows, 1]` double: the value of each category, `unknown` for all others."""
     feature = read_text(context, feature)
     if isinstance(feature.source, Text):
