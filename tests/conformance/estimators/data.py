@@ -38,7 +38,7 @@ class Data:
 def _data() -> Data:
     wine: Any = load_wine()
     values = (wine.data - wine.data.mean(axis=0)) / wine.data.std(axis=0)
-    frame = pd.DataFrame(np.round(values[:, :6], 3), columns=pd.Index([f"x{i}" for i in range(6)]))
+    frame: Any = pd.DataFrame(np.round(values[:, :6], 3), columns=pd.Index([f"x{i}" for i in range(6)]))
     held = np.arange(len(frame)) % 3 == 2
     fit = ~held
     names = np.asarray(["barolo", "grignolino", "barbera"])[wine.target]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from tests.conformance.estimators.recipes import recipe
 
 import monorail as mr
 from monorail.adapters import Form, find_adapter
 from monorail.data import to_arrow, to_numpy
 from monorail.errors import MonorailError
-from tests.conformance.estimators.recipes import recipe
 
 CLOSE = 1e-9
 TABLE = Path(__file__).with_name("outcomes.json")

@@ -1,4 +1,4 @@
-"""Recipes of the estimators that need more than their defaults and a target: by name, `kind -> (model, rows, held out)`."""
+"""Recipes of the estimators that need more than their defaults and a target, by name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
 from tests.conformance.estimators.data import DATA, counts, documents, holes, positive, records, words
 
 Made = tuple[Any, Any, Any]
 RECIPES: dict[str, Callable[[Any], Made]] = {}
+"""For a class the fitted estimator, rows to describe it with, and rows held out."""
 X, HELD = DATA.rows, DATA.held_out
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from sklearn.base import is_regressor
 from sklearn.utils import all_estimators
-
 from tests.conformance.estimators import made
 from tests.conformance.estimators.data import DATA
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from sklearn.utils import all_estimators
-
-from monorail import Client
 from tests.conformance.estimators import harness, recipes
 from tests.support.process import ServerProcess
+
+from monorail import Client
 
 NAMES = recipes.names()
 WORKERS = ("worker", "mixed")
