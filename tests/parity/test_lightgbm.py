@@ -137,16 +137,12 @@ def test_only_leaves() -> None:
     assert_equal(lightgbm.LGBMClassifier(n_estimators=3, min_child_samples=100, verbose=-1).fit(X, y), X)
 
 
-def test_categories_linear_trees_and_python_objectives_are_refused() -> None:
-    frame = mixed(2000)[["size", "age"]].assign(size=lambda f: f["size"].astype("category"))
-    model = lightgbm.LGBMClassifier(**OPTIONS).fit(frame, frame["size"] == "green")
-    with pytest.raises(CompileError, match="categor"):
-        Case(model, frame)
+def test_python_objectives_and_early_answers_are_refused() -> None:
     X, y = matrix(), target(matrix())
-    linear = lightgbm.LGBMRegressor(**OPTIONS, linear_tree=True).fit(X, y)
-    with pytest.raises(CompileError, match="linear"):
-        Case(linear, X)
     own = lightgbm.LGBMClassifier(**OPTIONS, objective=lambda y, p: (p - y, np.ones_like(y)))
     with pytest.raises(CompileError, match="Python objective") as caught:
         Case(own.fit(X, (y > 0).astype(float)), X)
     assert caught.value.code == "cannot_compile"
+    hasty = lightgbm.LGBMClassifier(**OPTIONS, pred_early_stop=True).fit(X, y > 0)
+    with pytest.raises(CompileError, match="pred_early_stop"):
+        Case(hasty, X)

@@ -21,7 +21,9 @@ __all__ = ["GROUP", "Adapter", "Description", "Form", "adapters", "find_adapter"
 GROUP = "monorail.adapters"
 #: Ours, in the order they are asked; the same as in pyproject.toml. The last knows whatever has ``predict``.
 OURS = {
+    "catboost": "monorail.adapters.catboost:CatBoostAdapter",
     "lightgbm": "monorail.adapters.lightgbm:LightGBMAdapter",
+    "xgboost": "monorail.adapters.xgboost:XGBoostAdapter",
     "scikit-learn": "monorail.adapters.sklearn:SklearnAdapter",
     "python": "monorail.adapters.python:PythonAdapter",
 }

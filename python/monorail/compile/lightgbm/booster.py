@@ -13,7 +13,9 @@ from ..columns import Cell, Matrix
 from ..graph import Tensor
 from ..registry import Context, Output, converter
 from ..trees import tree_sums
-from .text import ZERO, BoosterText, UnsupportedTreeError, read_booster
+from .categories import with_codes
+from .linear import linear_sums
+from .text import ZERO, BoosterText, read_booster
 
 _DOUBLE = np.dtype(np.float64)
 _IDENTITY = frozenset(
@@ -44,17 +46,17 @@ def raw_scores(context: Context, booster: Any, matrix: Matrix) -> tuple[Tensor, 
         booster: a `lightgbm.Booster`; its best iteration counts, as in its own `predict`.
         matrix: its features.
     """
-    try:
-        text = read_booster(booster.model_to_string())
-    except UnsupportedTreeError as error:
-        raise context.refuse(booster, str(error)) from error
+    text = read_booster(booster.model_to_string())
     if text.features != matrix.width:
         raise context.refuse(booster, f"it was trained on {text.features} features and is given {matrix.width}")
-    if text.zero_missing:
-        matrix = _zeros_missing(context, matrix, text.zero_missing)
     # Arrays of integers are made float32 by LightGBM, tables are not.
     rounding = _to_float32 if matrix.dtype is not None and matrix.dtype.kind != "f" else None
-    scores = tree_sums(context, matrix, text.trees, text.outputs, rounding=rounding)
+    matrix = with_codes(context, booster, matrix, text)
+    compared = _zeros_missing(context, matrix, text.zero_missing) if text.zero_missing else matrix
+    if text.linear:
+        scores = linear_sums(context, matrix, compared, text, rounding)
+    else:
+        scores = tree_sums(context, compared, text.trees, text.outputs, rounding=rounding)
     if text.average:
         count = context.graph.constant(float(len(text.trees) // text.outputs))
         scores = context.graph.arithmetic("Div", scores, count, scores)
@@ -138,11 +140,18 @@ _LINKS: dict[str, Callable[[Context, Tensor, list[str]], Tensor]] = {
 }
 
 
+def _check_parameters(context: Context, model: Any) -> None:
+    """Refuses parameters that change answers; estimators hand theirs on to every prediction."""
+    if model.get_params().get("pred_early_stop"):
+        raise context.refuse(model, "pred_early_stop answers before all trees were asked")
+
+
 @converter("lightgbm.sklearn.LGBMClassifier")
 def lightgbm_classifier(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """Label, probability, and the raw score."""
     if callable(model.objective_):
         raise context.refuse(model, "a Python objective leaves it without probabilities")
+    _check_parameters(context, model)
     values = labels.class_values(context, model, model.classes_)
     names = [str(value) for value in model.classes_]
     raw, answer, _ = predictions(context, model.booster_, matrix)
@@ -157,6 +166,7 @@ def lightgbm_classifier(context: Context, model: Any, matrix: Matrix) -> dict[st
 @converter("lightgbm.sklearn.LGBMRegressor", "lightgbm.sklearn.LGBMRanker", "lightgbm.sklearn.LGBMModel")
 def lightgbm_regressor(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """What the booster predicts."""
+    _check_parameters(context, model)
     _, answer, _ = predictions(context, model.booster_, matrix)
     return {"prediction": Output(answer, "float64")}
 

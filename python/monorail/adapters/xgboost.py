@@ -1,0 +1,71 @@
+"""XGBoost: its scikit-learn estimators and its native booster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError
+from .base import Adapter, Description, class_modules, plain, quietly, versions
+from .sklearn import default_outputs, fitted_names
+
+_DISTRIBUTIONS = ("xgboost", "xgboost-cpu")
+
+
+class XGBoostAdapter(Adapter):
+    """`XGBClassifier`, `XGBRegressor`, `XGBRanker`, the random forests of both kinds, and `Booster`."""
+
+    framework = "xgboost"
+
+    def recognises(self, model: object) -> bool:
+        """Whether one of XGBoost's own classes is among its bases."""
+        return any(name in ("xgboost.core.Booster", "xgboost.sklearn.XGBModel") for name in class_modules(model))
+
+    def describe(self, model: Any) -> Description:
+        """Kind, classes, columns and versions."""
+        needed = versions(*_DISTRIBUTIONS, "numpy")
+        if _is_booster(model):
+            names = tuple(str(name) for name in model.feature_names or ())
+            return Description("regressor", ("prediction",), ("prediction", "score"), (), needed, names)
+        if getattr(model, "_Booster", None) is None:
+            raise CompileError(
+                f"this {type(model).__qualname__} is not fitted", code="unknown_framework", hint="call fit on it first"
+            )
+        needed |= versions("scikit-learn")
+        classifier = hasattr(model, "predict_proba")
+        kind = "classifier" if classifier else "regressor"
+        offers = ("label", "probability", "score") if classifier else ("prediction", "score")
+        classes = tuple(np.asarray(model.classes_).tolist()) if classifier else ()
+        return Description(kind, default_outputs(kind, offers), offers, classes, needed, fitted_names(model))
+
+    def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """`predict`, `predict_proba` and margins, as asked for."""
+        if _is_booster(model):
+            data = quietly(_data, model, frame)
+            asked = {
+                "prediction": lambda: model.predict(data),
+                "score": lambda: model.predict(data, output_margin=True),
+            }
+        else:
+            asked = {
+                "label": lambda: model.predict(frame),
+                "prediction": lambda: model.predict(frame),
+                "probability": lambda: model.predict_proba(frame),
+                "score": lambda: model.predict(frame, output_margin=True),
+            }
+        return {name: plain(quietly(asked[name])) for name in outputs}
+
+
+def _is_booster(model: Any) -> bool:
+    return "xgboost.core.Booster" in class_modules(model)
+
+
+def _data(model: Any, frame: Any) -> Any:
+    """The form in which a native booster takes data; an array has no types of its own."""
+    import xgboost
+
+    types = model.feature_types if isinstance(frame, np.ndarray) else None
+    names = model.feature_names if isinstance(frame, np.ndarray) else None
+    return xgboost.DMatrix(frame, feature_names=names, feature_types=types, enable_categorical=True)
