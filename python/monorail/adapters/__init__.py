@@ -24,6 +24,7 @@ OURS = {
     "catboost": "monorail.adapters.catboost:CatBoostAdapter",
     "lightgbm": "monorail.adapters.lightgbm:LightGBMAdapter",
     "xgboost": "monorail.adapters.xgboost:XGBoostAdapter",
+    "onnx": "monorail.adapters.onnx:OnnxAdapter",
     "scikit-learn": "monorail.adapters.sklearn:SklearnAdapter",
     "python": "monorail.adapters.python:PythonAdapter",
 }

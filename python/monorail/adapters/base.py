@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import warnings
 from abc import ABC, abstractmethod
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ..errors import MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Description:
         frameworks: distributions it needs, with their versions.
         feature_names: the columns it was fitted on; empty if it was fitted on an array without names.
         takes: the kind of `Form` it takes whatever the example is: "series" (one column of text), "records" (dicts),
-            "batch" or "pandas"; "" where the example says it.
+            "batch", "arrays" (a dict) or "pandas"; "" where the example says it.
     """
 
     kind: str
@@ -95,6 +98,27 @@ def versions(*distributions: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def framework(module: str, extra: str, why: str) -> Any:
+    """Imports a framework's module.
+
+    Args:
+        module: its name.
+        extra: the extra of Monorail that installs it.
+        why: what it is needed for, as in "to read a skops file".
+
+    Raises:
+        MissingExtraError: it, or something it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name or module} is needed {why} and is not installed",
+            code="missing_extra",
+            hint=f"pip install 'monorail[{extra}]'",
+        ) from error
 
 
 def quietly(function: Any, *arguments: Any) -> Any:

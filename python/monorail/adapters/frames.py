@@ -23,7 +23,8 @@ class Form:
 
     Attributes:
         kind: "numpy" (one tensor column), "matrix" (numeric columns as one array), "pandas", "polars", "series" (one
-            column of text as a list), "records" (a list of dicts, without what is null) or "batch" (a record batch).
+            column of text as a list), "records" (a list of dicts, without what is null), "batch" (a record batch) or
+            "arrays" (a dict of NumPy arrays by column).
         dtypes: words for the example's element types by column, where they are more than the signature's type says:
             pandas' own names, "arrow", or categories and whether they are ordered.
         null_text: what a null is to the original, "nan" or "none", of the columns where something says it.
@@ -94,6 +95,8 @@ class Form:
             return [{name: value for name, value in row.items() if not _is_null(value)} for row in table.to_pylist()]
         if self.kind == "batch":
             return one_batch(table)
+        if self.kind == "arrays":
+            return {name: _as_array(table[name]) for name in table.column_names}
         return _pandas(table, self.dtypes, self.null_text)
 
 
@@ -198,6 +201,13 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     if column.null_count:
         column = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
     return column.to_numpy()
+
+
+def _as_array(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as an array, rows first; text is objects."""
+    if isinstance(column.type, pa.BaseExtensionType) or pa.types.is_fixed_size_list(column.type):
+        return tensor_values(column)
+    return _numbers(column) if _is_number(column.type) else _objects(column)
 
 
 def _pandas(table: pa.Table, words: Mapping[str, Any], nulls: Mapping[str, str]) -> Any:

@@ -11,6 +11,7 @@ import onnx
 
 from ..adapters.sklearn import place_names
 from ..errors import CompileError
+from .adopted import adopt_model
 from .columns import Column, Matrix, Raw, Reader, Text, starting_matrix
 from .graph import OPSETS, RUNTIME, TEXT, Graph
 from .registry import Context, Output, RefusalError, convert, not_in_example, qualified_name
@@ -47,6 +48,8 @@ class Compiled:
         splits: see `ColumnSplits`; what the threshold hard rows are made from.
         notes: sentences for the person who saves the model.
         null_text: what a null is to the fitted steps that see it, "nan" or "none", by column; ask the original so.
+        tolerance: what answers computed in float32 may differ by, absolutely and relatively; None for the default.
+        smooth: whether it is a network, which far outside what it was trained on only overflows.
     """
 
     graph: onnx.ModelProto
@@ -55,6 +58,8 @@ class Compiled:
     splits: list[ColumnSplits]
     notes: list[str] = field(default_factory=list)
     null_text: dict[str, str] = field(default_factory=dict)
+    tolerance: float | None = None
+    smooth: bool = False
 
     def to_bytes(self) -> bytes:
         """The ONNX file; the same model gives the same bytes."""
@@ -80,6 +85,9 @@ def compile_model(
     Raises:
         CompileError: `cannot_compile`, naming every step that has no compiled form and why.
     """
+    adopted = adopt_model(model, signature_inputs, outputs)
+    if adopted is not None:
+        return adopted
     shown = dict(null_text or {})
     made, context, columns = _convert(model, signature_inputs, shown)
     found = context.reader.nulls.decide(shown)

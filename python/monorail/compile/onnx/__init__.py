@@ -1,0 +1,1 @@
+"""Graphs that others wrote: ONNX files and what frameworks export."""
