@@ -17,32 +17,33 @@ _DOUBLE = np.dtype(np.float64)
 
 
 def product(context: Context, matrix: Matrix, weights: Any, bias: Any = None) -> Tensor:
-    """`[rows, k]` float64: `X @ weights + bias`, whatever the order in which the features lie in the graph.
+    """`[rows, k]`: `X @ weights + bias`, whatever the order in which the features lie in the graph.
 
     Args:
         context: the step being compiled.
         matrix: numeric features.
-        weights: `[features, k]`, sparse or not.
+        weights: `[features, k]`, sparse or not. Single precision on both sides is kept, as the original keeps it.
         bias: `[k]`, or None for no addition.
     """
-    given = np.asarray(weights.toarray() if hasattr(weights, "toarray") else weights, _DOUBLE)
-    dense = context.reader.dense(matrix, _DOUBLE)
-    arranged = np.zeros((dense.tensor.width, given.shape[1]), _DOUBLE)
+    given = np.asarray(weights.toarray() if hasattr(weights, "toarray") else weights)
+    dtype = np.result_type(matrix.floating(), given.dtype)
+    dense = context.reader.dense(matrix, dtype)
+    arranged = np.zeros((dense.tensor.width, given.shape[1]), dtype)
     for feature, position in enumerate(dense.positions):
         arranged[position] += given[feature]
     graph = context.graph
     if bias is None:
-        return graph.node("MatMul", [dense.tensor, graph.constant(arranged)], _DOUBLE, given.shape[1])
-    added = np.ascontiguousarray(np.broadcast_to(np.asarray(bias, _DOUBLE).ravel(), (given.shape[1],)))
-    return graph.node("Gemm", [dense.tensor, graph.constant(arranged), graph.constant(added)], _DOUBLE, given.shape[1])
+        return graph.node("MatMul", [dense.tensor, graph.constant(arranged)], dtype, given.shape[1])
+    added = np.ascontiguousarray(np.broadcast_to(np.asarray(bias, dtype).ravel(), (given.shape[1],)))
+    return graph.node("Gemm", [dense.tensor, graph.constant(arranged), graph.constant(added)], dtype, given.shape[1])
 
 
 def floats(context: Context, matrix: Matrix, tensor: Tensor, *others: Any) -> Matrix:
-    """The columns of a double tensor as features of the type numpy gives the data and these constants together.
+    """The columns of a tensor as features of the type numpy gives the data and these arrays together.
 
     Where the original computes in float32, so does the rounding of its result; its own arithmetic is less exact.
     """
-    kept = np.result_type(matrix.floating(), *(np.asarray(other).dtype for other in others))
+    kept = np.result_type(matrix.floating(), *(np.dtype(other.dtype) for other in others))
     return Matrix(cells(context.graph.cast(tensor, kept), list(matrix.features)), kept)
 
 
@@ -83,16 +84,16 @@ def where(context: Context, test: Tensor, yes: Tensor | float, no: Tensor | floa
 
 # Wichura's rational approximations of the normal quantile (AS 241, PPND16): the middle, and the tails down to 1e-11.
 _MIDDLE = (
-    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4)
-    + (1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
-    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4)
-    + (5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
+    "2.5090809287301226727e3 3.3430575583588128105e4 6.7265770927008700853e4 4.5921953931549871457e4 "
+    "1.3731693765509461125e4 1.9715909503065514427e3 1.3314166789178437745e2 3.3871328727963666080e0",
+    "5.2264952788528545610e3 2.8729085735721942674e4 3.9307895800092710610e4 2.1213794301586595867e4 "
+    "5.3941960214247511077e3 6.8718700749205790830e2 4.2313330701600911252e1 1.0",
 )
 _TAIL = (
-    (7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0)
-    + (3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
-    (1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1)
-    + (6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
+    "7.74545014278341407640e-4 2.27238449892691845833e-2 2.41780725177450611770e-1 1.27045825245236838258e0 "
+    "3.64784832476320460504e0 5.76949722146069140550e0 4.63033784615654529590e0 1.42343711074968357734e0",
+    "1.05075007164441684324e-9 5.47593808499534494600e-4 1.51986665636164571966e-2 1.48103976427480074590e-1 "
+    "6.89767334985100004550e-1 1.67638483018380384940e0 2.05319162663775882187e0 1.0",
 )
 
 
@@ -112,9 +113,10 @@ def normal_quantile(context: Context, p: Tensor) -> Tensor:
     return _where(context, near, middle, tail)
 
 
-def _ratio(context: Context, x: Tensor, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+def _ratio(context: Context, x: Tensor, coefficients: tuple[str, str]) -> Tensor:
     parts = []
-    for series in coefficients:
+    for text in coefficients:
+        series = [float(word) for word in text.split()]
         total = scaled(context, "Mul", x, series[0])
         for value in series[1:-1]:
             total = context.graph.arithmetic("Mul", scaled(context, "Add", total, value), x, x)

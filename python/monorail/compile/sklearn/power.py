@@ -71,6 +71,8 @@ def quantile_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix
     share = where(context, _outside(context, narrow, low, -_EDGE, normal), 0.0, share, x)
     if normal:
         edge = _EDGE - np.spacing(1)
+        # In single precision the share is rounded before its quantile is looked up.
+        share = graph.cast(graph.cast(share, kept), _DOUBLE)
         share = graph.node("Clip", [share, graph.constant(edge), graph.constant(1 - edge)], _DOUBLE, x.width)
         share = normal_quantile(context, share)
     if matrix.sparse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,13 @@ def principal_components(context: Context, model: Any, matrix: Matrix) -> Matrix
 )
 def projection(context: Context, model: Any, matrix: Matrix) -> Matrix:
     """`X @ components.T`."""
-    components = model.components_
-    return floats(context, matrix, product(context, matrix, components.T), components[:1, :1])
+    return floats(context, matrix, product(context, matrix, model.components_.T), model.components_)
 
 
 def _centred(context: Context, matrix: Matrix, mean: Any) -> Matrix:
-    return elementwise(context, matrix, [("Sub", np.asarray(mean))])
+    values = np.asarray(mean)
+    widened = replace(matrix, dtype=np.result_type(matrix.floating(), values.dtype))
+    return elementwise(context, widened, [("Sub", values)])
 
 
 @converter(f"{_DECOMPOSITION}._fastica.FastICA")
@@ -61,7 +63,7 @@ def factor_analysis(context: Context, model: Any, matrix: Matrix) -> Matrix:
     covariance = np.linalg.inv(np.eye(len(components)) + weighted @ components.T)
     inner = product(context, _centred(context, matrix, model.mean_), weighted.T)
     graph = context.graph
-    outer = graph.node("MatMul", [inner, graph.constant(covariance)], _DOUBLE, len(components))
+    outer = graph.node("MatMul", [inner, graph.constant(covariance, inner.dtype)], inner.dtype, len(components))
     return floats(context, matrix, outer, components)
 
 
@@ -99,7 +101,7 @@ def sparse_code(context: Context, model: Any, matrix: Matrix) -> Matrix:
     if model.split_sign:
         below = apply(context, "Neg", scaled(context, "Min", code, 0.0))
         code = context.graph.concat([scaled(context, "Max", code, 0.0), below])
-        return floats(context, matrix, code)
+        return floats(context, replace(matrix, dtype=_DOUBLE), code)
     return floats(context, matrix, code, atoms)
 
 
@@ -116,10 +118,11 @@ def feature_agglomeration(context: Context, model: Any, matrix: Matrix) -> Matri
     pooling, groups = model.pooling_func, np.asarray(model.labels_)
     count = int(groups.max()) + 1
     if pooling is np.mean:
+        # The original counts in double precision whatever it is given.
         members = (groups[:, None] == np.arange(count)).astype(_DOUBLE)
         total = product(context, matrix, members)
         mean = scaled(context, "Div", total, members.sum(axis=0))
-        return floats(context, matrix, mean, np.zeros(1))
+        return floats(context, replace(matrix, dtype=_DOUBLE), mean)
     operators = {np.max: "ReduceMax", np.min: "ReduceMin", np.sum: "ReduceSum"}
     operator = next((name for function, name in operators.items() if pooling is function), None)
     if operator is None:

@@ -34,6 +34,20 @@ class _Basis:
     def high(self) -> np.ndarray:
         return self.knots[:, -self.degree - 1]
 
+    def edges(self, linear: bool) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Where a feature is continued below and above, and how many functions are continued.
+
+        Linear continuation of a degree below 2 needs one function more. The original then counts it for the features
+        that follow as part of the degree, which also moves their edges inwards; answers must be the same.
+        """
+        low, high, reach, degree = [], [], [], self.degree
+        for knots in self.knots:
+            low.append(knots[degree])
+            high.append(knots[-degree - 1])
+            degree += 1 if linear and degree <= 1 else 0
+            reach.append(degree)
+        return np.asarray(low), np.asarray(high), reach
+
 
 @converter("sklearn.preprocessing._polynomial.SplineTransformer")
 def spline_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
@@ -52,8 +66,8 @@ def spline_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
     else:
         matrix_inside = matrix
     if flat:
-        low, high = (graph.constant(limit) for limit in (basis.low, basis.high))
-        inside = graph.node("Min", [graph.node("Max", [x, low], _DOUBLE, x.width), high], _DOUBLE, x.width)
+        raised = scaled(context, "Max", x, basis.low)
+        inside = scaled(context, "Min", raised, basis.high)
     place = count_below(context, matrix_inside, list(basis.knots[:, basis.degree + 1 : -basis.degree - 1]), equal=True)
     values = _spread(context, basis, place, _recursion(context, basis, place, inside), bool(model.sparse_output))
     if flat:
@@ -136,23 +150,19 @@ def _spread(context: Context, basis: _Basis, place: Tensor, values: list[Tensor]
 
 def _beyond(context: Context, model: Any, basis: _Basis, x: Tensor, values: Tensor) -> Tensor:
     """Constant or linear continuation: only the functions next to the edge are not zero there."""
-    graph, count, degree = context.graph, basis.splines, basis.degree
-    linear = model.extrapolation == "linear"
-    reach = degree + 1 if linear and degree <= 1 else degree
+    count, linear = basis.splines, model.extrapolation == "linear"
+    low, high, reach = basis.edges(linear)
     wide = _repeated(context, x, count)
-    edges: tuple[tuple[str, np.ndarray, slice], ...] = (
-        ("Less", basis.low, slice(0, reach)),
-        ("Greater", basis.high, slice(count - reach, count)),
-    )
-    for operator, limits, kept in edges:
+    for operator, limits in (("Less", low), ("Greater", high)):
         heights, slopes = np.zeros((len(limits), count)), np.zeros((len(limits), count))
         for row, (spline, limit) in enumerate(zip(model.bsplines_, limits, strict=True)):
+            kept = slice(0, reach[row]) if operator == "Less" else slice(count - reach[row], count)
             heights[row, kept] = spline(limit)[kept]
             if linear:
                 slopes[row, kept] = spline(limit, nu=1)[kept]
         repeated = np.repeat(limits, count)
         apart = scaled(context, "Sub", wide, repeated)
         line = scaled(context, "Add", scaled(context, "Mul", apart, slopes.ravel()), heights.ravel())
-        outside = graph.node(operator, [wide, graph.constant(repeated)], _BOOL, wide.width)
+        outside = context.graph.node(operator, [wide, context.graph.constant(repeated)], _BOOL, wide.width)
         values = where(context, outside, line, values, values)
     return values
