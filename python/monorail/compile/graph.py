@@ -60,6 +60,12 @@ class _Node:
     output: str
     attributes: dict[str, Any]
     domain: str
+    others: tuple[str, ...] = ()
+    """Outputs after the first."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.output, *self.others)
 
 
 class Graph:
@@ -69,7 +75,7 @@ class Graph:
         self._names = set(reserved)
         self._inputs: list[Tensor] = []
         self._nodes: list[_Node] = []
-        self._made: dict[Any, Tensor] = {}
+        self._made: dict[Any, tuple[Tensor, ...]] = {}
         self._constants: dict[Any, tuple[str, TensorProto]] = {}
 
     def unique(self, stem: str) -> str:
@@ -125,13 +131,25 @@ class Graph:
             domain: "" for ai.onnx, `ML` for ai.onnx.ml.
             attributes: as `onnx.helper.make_node` takes them.
         """
+        return self.several(operator, inputs, [(dtype, width)], domain=domain, attributes=attributes)[0]
+
+    def several(
+        self,
+        operator: str,
+        inputs: Sequence[Tensor | str],
+        outputs: Sequence[tuple[np.dtype | type, int]],
+        *,
+        domain: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As `node`, for an operator with several outputs: an element type and a width for each."""
         names = tuple(value.name if isinstance(value, Tensor) else value for value in inputs)
         given = dict(attributes or {})
         key = (operator, domain, names, tuple((name, _frozen(value)) for name, value in sorted(given.items())))
         if key not in self._made:
-            output = self.unique(operator)
-            self._nodes.append(_Node(operator, names, output, given, domain))
-            self._made[key] = Tensor(output, np.dtype(dtype), width)
+            made = tuple(Tensor(self.unique(operator), np.dtype(dtype), width) for dtype, width in outputs)
+            self._nodes.append(_Node(operator, names, made[0].name, given, domain, tuple(t.name for t in made[1:])))
+            self._made[key] = made
         return self._made[key]
 
     def cast(self, tensor: Tensor, dtype: np.dtype | type) -> Tensor:
@@ -167,7 +185,7 @@ class Graph:
     def finish(self, name: str, outputs: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> onnx.ModelProto:
         """The checked model with these outputs and exactly these inputs."""
         needed = self._needed(list(outputs.values()))
-        made = {node.output for node in self._nodes}
+        made = {name for node in self._nodes for name in node.outputs}
         renamed: dict[str, str] = {}
         copies: list[tuple[str, str]] = []
         for output, tensor in outputs.items():
@@ -175,7 +193,7 @@ class Graph:
                 renamed[tensor.name] = output
             else:
                 copies.append((tensor.name, output))
-        nodes = [_proto(node, renamed) for node in self._nodes if node.output in needed]
+        nodes = [_proto(node, renamed) for node in self._nodes if needed.intersection(node.outputs)]
         nodes += [
             helper.make_node("Identity", [str(renamed.get(source, source))], [output]) for source, output in copies
         ]
@@ -195,7 +213,7 @@ class Graph:
     def _needed(self, outputs: Sequence[Tensor]) -> set[str]:
         needed = {tensor.name for tensor in outputs}
         for node in reversed(self._nodes):
-            if node.output in needed:
+            if needed.intersection(node.outputs):
                 needed.update(node.inputs)
         return needed
 
@@ -214,8 +232,8 @@ def _proto(node: _Node, renamed: Mapping[str, str]) -> onnx.NodeProto:
         for name, value in node.attributes.items()
     }
     inputs = [renamed.get(name, name) for name in node.inputs]
-    output = renamed.get(node.output, node.output)
-    made = helper.make_node(node.operator, inputs, [output], domain=node.domain)
+    outputs = [renamed.get(name, name) for name in node.outputs]
+    made = helper.make_node(node.operator, inputs, outputs, domain=node.domain)
     made.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     return made
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .graph import TEXT, Tensor
+from .reductions import largest, numpy_sum
 from .registry import Context, Output
 
 _INDEX = np.dtype(np.int64)
@@ -92,3 +94,43 @@ def sigmoid(context: Context, scores: Tensor) -> Tensor:
 def softmax(context: Context, scores: Tensor) -> Tensor:
     """Softmax over the columns, in the scores' own precision."""
     return context.graph.node("Softmax", [scores], scores.dtype, scores.width, attributes={"axis": 1})
+
+
+def outlier_outputs(context: Context, score: Tensor, *, strict: bool = False) -> dict[str, Output]:
+    """Label 1 for scores of 0 and more (`strict`: above 0), else -1, and the score."""
+    operator = "Greater" if strict else "GreaterOrEqual"
+    inside = context.graph.node(operator, [score, context.graph.constant(0.0)], np.bool_, 1)
+    label = label_of_test(context, np.asarray([-1, 1]), inside)
+    return {"label": label, "score": Output(score, "float64")}
+
+
+def discriminant_outputs(context: Context, values: np.ndarray, scores: Tensor) -> dict[str, Output]:
+    """Probability and decision score from one log-likelihood a class, as discriminant classifiers make them."""
+    graph, names = context.graph, class_names(values)
+    logs = graph.arithmetic("Sub", scores, largest(context, scores), scores)
+    shares = graph.node("Exp", [logs], scores.dtype, scores.width)
+    total = graph.node("Log", [numpy_sum(context, shares)], scores.dtype, 1)
+    probability = graph.node("Exp", [graph.arithmetic("Sub", logs, total, logs)], scores.dtype, scores.width)
+    score = Output(scores, "float64", names)
+    if len(values) == 2:
+        first, second = graph.gather(scores, [0]), graph.gather(scores, [1])
+        score = Output(graph.arithmetic("Sub", second, first, first), "float64")
+    return {"probability": Output(probability, "float64", names), "score": score}
+
+
+def side_by_side(context: Context, model: object, outputs: Sequence[Output]) -> Output:
+    """Labels of several outputs as one list a row.
+
+    Raises:
+        RefusalError: they are of several types.
+    """
+    graph = context.graph
+    if len({output.type for output in outputs}) > 1:
+        raise context.refuse(model, "its labels are of several types")
+    columns = [
+        output.tensor
+        if output.tensor.width
+        else graph.node("Unsqueeze", [output.tensor, graph.constant([1], _INDEX)], output.tensor.dtype, 1)
+        for output in outputs
+    ]
+    return Output(graph.concat(columns), outputs[0].type, [str(place) for place in range(len(outputs))])

@@ -16,23 +16,34 @@ from .graph import Graph, Tensor
 
 _FAMILIES = {
     "sklearn": (
+        "bayes",
         "boosting",
+        "cluster",
         "compose",
         "discretize",
+        "discriminant",
         "encode",
         "impute",
+        "isotonic",
         "kernel_maps",
+        "kernels",
+        "latent",
         "linear",
+        "mixture",
+        "neighbors",
+        "neural",
         "power",
         "project",
         "scale",
         "select",
         "shape",
         "spline",
+        "svm",
         "target",
         "tree",
     ),
     "lightgbm": ("booster",),
+    "xgboost": ("booster",),
 }
 _TABLE: dict[str, Callable[..., Any]] = {}
 
