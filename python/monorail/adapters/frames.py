@@ -121,7 +121,9 @@ def tensor_values(column: pa.ChunkedArray) -> np.ndarray:
         array = array.flatten()
     if array.null_count and pa.types.is_floating(array.type):
         array = pc.fill_null(array, float("nan"))
-    return array.to_numpy(zero_copy_only=False).reshape(rows, *shape)
+    values = array.to_numpy(zero_copy_only=False).reshape(rows, *shape)
+    # Arrow's memory is read-only, and some originals ask for an array they could write to.
+    return values if values.flags.writeable else values.copy()
 
 
 def _plain_number(dtype: Any) -> bool:
