@@ -116,7 +116,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("format", 2),
+        ("format", 3),
         ("name", "../up"),
         ("version", 0),
         ("version", "1"),
