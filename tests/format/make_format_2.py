@@ -181,7 +181,7 @@ def worker(names: list[str]) -> dict[str, Any]:
         "engine": "worker",
         "program": "worker.json",
         "inputs": inputs,
-        "files": {"files/golden_worker.py": "golden_worker.py", "files/points/carriers.json": "carriers.json"},
+        "files": {"files/golden_worker.py": "code.txt", "files/points/carriers.json": "carriers.json"},
         "idempotent": True,
         "lock": "requirements.txt",
         "reason": "it is a Python class",
@@ -223,7 +223,7 @@ def manifest(name: str, signature: dict[str, Any], stages: list[dict[str, Any]])
 def write(folder: Path, described: dict[str, Any], program: dict[str, Any], golden: pa.Table) -> None:
     """Writes one bundle."""
     (folder / "worker.json").write_text(json.dumps(program), encoding="utf-8")
-    (folder / "golden_worker.py").write_text(CODE, encoding="utf-8")
+    (folder / "code.txt").write_text(CODE, encoding="utf-8")
     (folder / "carriers.json").write_text(json.dumps(CARRIERS, ensure_ascii=False), encoding="utf-8")
     (folder / "requirements.txt").write_text(LOCK, encoding="utf-8")
     with pa.ipc.new_stream(str(folder / "golden.arrow"), golden.schema) as writer:

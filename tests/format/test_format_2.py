@@ -71,7 +71,7 @@ def test_the_golden_bundles_read(name: str) -> None:
 def test_without_trust_nothing_is_copied_or_run(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = temporary(monkeypatch, tmp_path)
     # Even what is missing is not looked for: the answer to "may it run" comes first.
-    (copy / "golden_worker.py").unlink()
+    (copy / "code.txt").unlink()
     for manifest_text in (None, (copy / "bundle.json").read_text(encoding="utf-8")):
         with pytest.raises(errors.TrustError) as caught:
             _core.Engine(copy, runtime=runtime_library(), manifest=manifest_text)
@@ -80,7 +80,7 @@ def test_without_trust_nothing_is_copied_or_run(copy: Path, tmp_path: Path, monk
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["worker.json", "golden_worker.py", "carriers.json", "requirements.txt"])
+@pytest.mark.parametrize("file", ["worker.json", "code.txt", "carriers.json", "requirements.txt"])
 def test_damage_is_named_and_leaves_no_copy(
     copy: Path, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +187,7 @@ def test_the_order_of_engines_is_the_formats(mixed: Path) -> None:
 def test_reading_imports_and_executes_nothing(copy: Path) -> None:
     """Code that would say so if it ran is read for its digest alone."""
     code = b"raise SystemExit('executed')\n"
-    (copy / "golden_worker.py").write_bytes(code)
+    (copy / "code.txt").write_bytes(code)
     registry = copy.parent / "registry"
     draft = _core.Registry(registry).draft("hostile")
     for path in copy.iterdir():
