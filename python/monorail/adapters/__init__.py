@@ -24,6 +24,7 @@ OURS = {
     "catboost": "monorail.adapters.catboost:CatBoostAdapter",
     "lightgbm": "monorail.adapters.lightgbm:LightGBMAdapter",
     "xgboost": "monorail.adapters.xgboost:XGBoostAdapter",
+    "torch": "monorail.adapters.torch:TorchAdapter",
     "onnx": "monorail.adapters.onnx:OnnxAdapter",
     "scikit-learn": "monorail.adapters.sklearn:SklearnAdapter",
     "python": "monorail.adapters.python:PythonAdapter",
@@ -37,7 +38,8 @@ def adapters() -> tuple[Adapter, ...]:
     Raises:
         CompileError: `unknown_framework`: another package's adapter cannot be loaded, or is none.
     """
-    others = [entry for entry in importlib.metadata.entry_points(group=GROUP) if entry.value not in OURS.values()]
+    entries = importlib.metadata.entry_points(group=GROUP)
+    others = [entry for entry in entries if not entry.value.startswith(f"{__name__}.")]
     # The same package can be found twice where its folder is on the path twice.
     found = {(entry.name, entry.value): entry for entry in others}
     return (*(_load(entry) for _, entry in sorted(found.items())), *(_ours(place) for place in OURS.values()))

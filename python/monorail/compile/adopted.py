@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.base import class_modules
+from ..errors import CompileError
+from .registry import qualified_name
 
 if TYPE_CHECKING:
     from .build import Compiled
@@ -32,5 +34,11 @@ def adopt_model(
     for name in class_modules(model):
         if name in _EXPORTERS:
             module = importlib.import_module(f".{_EXPORTERS[name]}", __package__)
-            return module.compile_exported(model, signature_inputs, outputs)
+            try:
+                return module.compile_exported(model, signature_inputs, outputs)
+            except CompileError as error:
+                # A model that its framework cannot export is a step that does not compile.
+                place = {"code": "cannot_compile", "path": "model", "got": qualified_name(model)}
+                error.details = error.details or [place]
+                raise
     return None

@@ -1,0 +1,1 @@
+"""PyTorch's own exporter, with a batch of any size."""
