@@ -1,0 +1,73 @@
+"""Targets that were transformed before the fit: the prediction goes back through the inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..columns import Matrix
+from ..registry import Context, Output, converter, qualified_name, transform
+from .scale import cells, elementwise
+from .submodels import answers, column
+
+_DATA = "sklearn.preprocessing._data"
+
+
+@converter("sklearn.compose._target.TransformedTargetRegressor")
+def transformed_target(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
+    """The inner regressor's prediction on the target's own scale."""
+    made = answers(context, "regressor_", model.regressor_, matrix)
+    predicted = column(context, made["prediction"].tensor)
+    back = _inverse(context.at("transformer_"), model.transformer_, Matrix(cells(predicted), predicted.dtype))
+    tensor = context.reader.ordered(back)
+    names = None if tensor.width == 1 else [str(number) for number in range(tensor.width)]
+    return {"prediction": Output(tensor, tensor.dtype.name, names)}
+
+
+def _inverse(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """The transformer's `inverse_transform`."""
+    make = _INVERSES.get(qualified_name(model))
+    if make is None:
+        raise context.refuse(model, "its inverse has no compiled form")
+    return make(context, model, matrix)
+
+
+def _standard(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    steps: list[tuple[str, Any]] = [("Mul", model.scale_)] if model.with_std else []
+    return elementwise(context, matrix, [*steps, ("Add", model.mean_)] if model.with_mean else steps)
+
+
+def _min_max(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    return elementwise(context, matrix, [("Sub", model.min_), ("Div", model.scale_)])
+
+
+def _max_abs(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    return elementwise(context, matrix, [("Mul", model.scale_)])
+
+
+def _robust(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    steps: list[tuple[str, Any]] = [("Mul", model.scale_)] if model.with_scaling else []
+    return elementwise(context, matrix, [*steps, ("Add", model.center_)] if model.with_centering else steps)
+
+
+def _pipeline(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    for name, step in reversed(model.steps):
+        if step is not None and not isinstance(step, str):
+            matrix = _inverse(context.at(name), step, matrix)
+    return matrix
+
+
+def _function(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """A function's inverse is compiled as a function is; without one the values stay."""
+    forward = type(model)(func=model.inverse_func, kw_args=model.inv_kw_args)
+    return transform(context, forward, matrix)
+
+
+_INVERSES: dict[str, Callable[[Context, Any, Matrix], Matrix]] = {
+    f"{_DATA}.StandardScaler": _standard,
+    f"{_DATA}.MinMaxScaler": _min_max,
+    f"{_DATA}.MaxAbsScaler": _max_abs,
+    f"{_DATA}.RobustScaler": _robust,
+    "sklearn.pipeline.Pipeline": _pipeline,
+    "sklearn.preprocessing._function_transformer.FunctionTransformer": _function,
+}
