@@ -71,6 +71,7 @@ def make_hard_rows(
     *,
     least_rows: int = 10_000,
     most_rows: int = 500_000,
+    far: bool = True,
 ) -> HardRows:
     """Makes hard rows for a signature.
 
@@ -81,6 +82,7 @@ def make_hard_rows(
         least_rows: threshold rows go round again with other neighbours until there are this many rows in all, where
             the model has any threshold.
         most_rows: at most this many threshold rows; beyond it, thresholds are taken evenly.
+        far: whether to go to the ends of what floats hold. A network only overflows there, in an order of its own.
 
     Raises:
         ValueError: the example has no rows.
@@ -91,7 +93,7 @@ def make_hard_rows(
     maker = _Maker(inputs, pool, len(example), np.random.default_rng(_SEED))
     _nulls(maker)
     _text(maker)
-    _ranges(maker)
+    _ranges(maker, far)
     made = sum(len(next(iter(block.values())).null) for _, block in maker.blocks)
     _thresholds(maker, splits, least_rows - made, most_rows)
     return _assemble(maker, inputs)
@@ -181,7 +183,7 @@ def _strangers(cells: _Cells) -> list[str]:
     return ["never seen", word + " ", " " + word, word.swapcase(), word + word, "nan", "None", "0", "x" * 300]
 
 
-def _ranges(maker: _Maker) -> None:
+def _ranges(maker: _Maker, far: bool) -> None:
     """The ends of what was seen, one step beyond them, and the ends of what the type can hold, a cell a row."""
     for entry in maker.inputs:
         name, cells = entry["name"], maker.pool[entry["name"]]
@@ -189,14 +191,14 @@ def _ranges(maker: _Maker) -> None:
             continue
         if entry["type"] == "tensor":
             width = cells.values.shape[1]
-            per_element = [_ends(cells.values[:, i], np.zeros(len(cells.null), bool)) for i in range(width)]
+            per_element = [_ends(cells.values[:, i], np.zeros(len(cells.null), bool), far=far) for i in range(width)]
             values = maker.block("range", sum(map(len, per_element)))[name].values
             row = 0
             for element, ends in enumerate(per_element):
                 values[row : row + len(ends), element] = ends
                 row += len(ends)
             continue
-        ends = _ends(cells.values, cells.null, entry["type"])
+        ends = _ends(cells.values, cells.null, entry["type"], far)
         if entry.get("nullable") and entry["type"] in ("int64", "uint64"):
             # Such a column enters as float64; what that cannot hold is refused before the graph.
             ends = ends[np.abs(ends.astype(np.float64)) < 2.0**53]
@@ -205,7 +207,7 @@ def _ranges(maker: _Maker) -> None:
         target.null[:] = False
 
 
-def _ends(values: np.ndarray, null: np.ndarray, kind: str = "") -> np.ndarray:
+def _ends(values: np.ndarray, null: np.ndarray, kind: str = "", far: bool = True) -> np.ndarray:
     dtype = values.dtype
     known = values[~null]
     if dtype.kind == "b":
@@ -213,10 +215,13 @@ def _ends(values: np.ndarray, null: np.ndarray, kind: str = "") -> np.ndarray:
     if dtype.kind == "f":
         known = known[np.isfinite(known)]
         low, high = (known.min(), known.max()) if len(known) else (dtype.type(0), dtype.type(1))
-        far = 1e300 if dtype.itemsize == 8 else 3e38
+        last = 1e300 if dtype.itemsize == 8 else 3e38
+        beyond = [last, -last, 1e15] if far else []
         with np.errstate(all="ignore"):
-            ends = np.asarray([low, high, low - 1, high + 1, low * 2, high * 2, 0.0, -0.0, far, -far], dtype)
-            fine = np.asarray([_TINY, -_TINY, np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny, 1e15], dtype)
+            ends = np.asarray([low, high, low - 1, high + 1, low * 2, high * 2, 0.0, -0.0, *beyond], dtype)
+            fine = np.asarray(
+                [_TINY, -_TINY, np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny, *beyond[2:]], dtype
+            )
         steps = np.concatenate([np.nextafter(fine, dtype.type(np.inf)), np.nextafter(fine, dtype.type(-np.inf))])
         ends = np.concatenate([ends, fine, steps])
         return ends[np.isfinite(ends)]

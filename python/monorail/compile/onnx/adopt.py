@@ -72,6 +72,9 @@ def adopt(
     stage_outputs, signature, notes = [], [], []
     for name, theirs in names.items():
         answer = found[theirs]
+        if answer is None:
+            notes.append(f"the output `{name}` is left out: it has no row for every record")
+            continue
         width = int(np.prod(answer.shape[1:], dtype=np.int64))
         if not 1 <= width <= _MAX_WIDTH and len(names) > 1:
             notes.append(f"the output `{name}` is left out: {width:,} numbers a row")
@@ -90,7 +93,7 @@ def adopt(
         signature.append(entry)
     made = around.finish()
     stage = {"inputs": stage_inputs, "outputs": stage_outputs, **_needs(made)}
-    single = any(np.asarray(answer).dtype in (np.float32, np.float16) for answer in found.values())
+    single = any(answer is not None and answer.dtype in (np.float32, np.float16) for answer in found.values())
     return Compiled(made, stage, signature, [], notes, {}, TOLERANCE if single else None, smooth=True)
 
 
@@ -104,17 +107,17 @@ def _free_rows(model: onnx.ModelProto) -> None:
             first.dim_param = "rows"
 
 
-def _shapes(session: Any, model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """The outputs for two rows, after a look at three: rows must come first, whatever their number."""
+def _shapes(session: Any, model: onnx.ModelProto) -> dict[str, np.ndarray | None]:
+    """The outputs for two rows, after a look at three; None for one without a row for every record, but the first."""
     two, three = probe(session, 2), probe(session, 3)
-    found = {}
+    found: dict[str, np.ndarray | None] = {}
     for entry, few, more in zip(model.graph.output, two, three, strict=True):
         few, more = np.asarray(few), np.asarray(more)
-        if few.ndim == 0 or len(few) != 2 or len(more) != 3 or few.shape[1:] != more.shape[1:]:
-            raise _cannot(
-                f"the output `{entry.name}` has the shape {list(few.shape)} for 2 rows, {list(more.shape)} for 3"
-            )
-        found[entry.name] = few
+        rows = few.ndim > 0 and len(few) == 2 and len(more) == 3 and few.shape[1:] == more.shape[1:]
+        if not rows and not found:
+            shapes = f"{list(few.shape)} for 2 rows, {list(more.shape)} for 3"
+            raise _cannot(f"the output `{entry.name}` has the shape {shapes}")
+        found[entry.name] = few if rows else None
     return found
 
 

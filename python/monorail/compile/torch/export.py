@@ -102,7 +102,8 @@ def _silence() -> Iterator[None]:
     """Without the exporter's talk, which is about itself."""
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        talk = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
             warnings.simplefilter("ignore")
             yield
     finally:
