@@ -40,7 +40,7 @@ class Case:
         self.inputs = [column.to_json() for column in infer(self.table, nullable=nullable).inputs]
         self.adapter = find_adapter(model)
         description = self.adapter.describe(model)
-        self.form = Form.of(example, description.feature_names)
+        self.form = Form.of(example, description.feature_names, description.takes)
         self.compiled: Compiled = compile_model(model, self.inputs, outputs=outputs, null_text=self.form.null_text)
         self.form = self.form.with_nulls(self.compiled.null_text)
         names = tuple(entry["name"] for entry in self.compiled.outputs)
@@ -74,7 +74,9 @@ class Case:
         self, held_out: Any = None, *, graph: bytes | None = None, least_rows: int = 600, **options: Any
     ) -> Proof:
         rows = self.table if held_out is None else to_arrow(held_out)
-        hard = make_hard_rows(self.inputs, self.table, self.compiled.splits, least_rows=least_rows)
+        hard = make_hard_rows(
+            self.inputs, self.table, self.compiled.splits, least_rows=least_rows, far=not self.compiled.smooth
+        )
         return prove(self.original, self.engine(graph), rows, hard, **options)
 
 
