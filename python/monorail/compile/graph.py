@@ -46,7 +46,7 @@ def element_type(dtype: np.dtype) -> int:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value in the graph: `[rows, width]`, or `[rows]` where width is 0."""
+    """A value in the graph: `[rows, width]`, `[rows]` where width is 0, one value for all rows where it is -1."""
 
     name: str
     dtype: np.dtype
@@ -62,6 +62,8 @@ class _Node:
     domain: str
     others: tuple[str, ...] = ()
     """Outputs after the first."""
+    captured: tuple[str, ...] = ()
+    """What the graphs among its attributes read from the graph around them."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ class Graph:
         self._nodes: list[_Node] = []
         self._made: dict[Any, tuple[Tensor, ...]] = {}
         self._constants: dict[Any, tuple[str, TensorProto]] = {}
+        self._outer: Graph | None = None
 
     def unique(self, stem: str) -> str:
         """A name nothing else has: `stem`, else `stem_1`, `stem_2` and so on."""
@@ -96,6 +99,8 @@ class Graph:
 
     def constant(self, values: Any, dtype: np.dtype | None = None) -> str:
         """The name of a constant; equal constants are stored once."""
+        if self._outer is not None:
+            return self._outer.constant(values, dtype)
         array = np.asarray(values, dtype=dtype)
         if array.dtype.kind in "US":
             array = array.astype(object)
@@ -141,16 +146,45 @@ class Graph:
         *,
         domain: str = "",
         attributes: Mapping[str, Any] | None = None,
+        captured: Sequence[str] = (),
     ) -> tuple[Tensor, ...]:
-        """As `node`, for an operator with several outputs: an element type and a width for each."""
+        """As `node`, for an operator with several outputs: an element type and a width for each.
+
+        `captured` names what graphs among the attributes read from this one (see `body`).
+        """
         names = tuple(value.name if isinstance(value, Tensor) else value for value in inputs)
         given = dict(attributes or {})
         key = (operator, domain, names, tuple((name, _frozen(value)) for name, value in sorted(given.items())))
         if key not in self._made:
             made = tuple(Tensor(self.unique(operator), np.dtype(dtype), width) for dtype, width in outputs)
-            self._nodes.append(_Node(operator, names, made[0].name, given, domain, tuple(t.name for t in made[1:])))
+            others = tuple(tensor.name for tensor in made[1:])
+            self._nodes.append(_Node(operator, names, made[0].name, given, domain, others, tuple(captured)))
             self._made[key] = made
         return self._made[key]
+
+    def inner(self) -> Graph:
+        """A graph for an attribute of a node in this one: it may read what this one has made; constants are shared."""
+        made = Graph()
+        made._names = self._names
+        made._outer = self
+        return made
+
+    def body(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[onnx.GraphProto, list[str]]:
+        """This inner graph as an attribute, and the names it reads from the graphs around it.
+
+        A scalar is a tensor of width -1.
+        """
+        needed = self._needed(outputs)
+        nodes = [node for node in self._nodes if needed.intersection(node.outputs)]
+        made = {output for node in nodes for output in node.outputs} | {tensor.name for tensor in inputs}
+        copies = [tensor for tensor in outputs if tensor.name not in {o for node in nodes for o in node.outputs}]
+        renamed = {tensor.name: self.unique(tensor.name) for tensor in copies}
+        protos = [_proto(node, {}) for node in nodes]
+        protos += [helper.make_node("Identity", [old], [new]) for old, new in renamed.items()]
+        results = [_value_info(renamed.get(tensor.name, tensor.name), tensor) for tensor in outputs]
+        graph = helper.make_graph(protos, name, [_value_info(tensor.name, tensor) for tensor in inputs], results)
+        read = {name for node in nodes for name in (*node.inputs, *node.captured)} | set(renamed)
+        return graph, sorted(read - made)
 
     def cast(self, tensor: Tensor, dtype: np.dtype | type) -> Tensor:
         """The same values as another element type; no node where it already is."""
@@ -185,7 +219,8 @@ class Graph:
     def finish(self, name: str, outputs: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> onnx.ModelProto:
         """The checked model with these outputs and exactly these inputs."""
         needed = self._needed(list(outputs.values()))
-        made = {name for node in self._nodes for name in node.outputs}
+        captured = {name for node in self._nodes for name in node.captured}
+        made = {name for node in self._nodes for name in node.outputs} - captured
         renamed: dict[str, str] = {}
         copies: list[tuple[str, str]] = []
         for output, tensor in outputs.items():
@@ -215,13 +250,14 @@ class Graph:
         for node in reversed(self._nodes):
             if needed.intersection(node.outputs):
                 needed.update(node.inputs)
+                needed.update(node.captured)
         return needed
 
 
 def _frozen(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes() if value.dtype != TEXT else tuple(value.ravel()))
-    if isinstance(value, TensorProto):
+    if isinstance(value, TensorProto | onnx.GraphProto):
         return value.SerializeToString(deterministic=True)
     return tuple(value) if isinstance(value, list) else value
 
@@ -239,5 +275,5 @@ def _proto(node: _Node, renamed: Mapping[str, str]) -> onnx.NodeProto:
 
 
 def _value_info(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
-    shape: list[str | int] = ["rows"] if tensor.width == 0 else ["rows", tensor.width]
+    shape: list[str | int] = [] if tensor.width < 0 else ["rows"] if tensor.width == 0 else ["rows", tensor.width]
     return helper.make_tensor_value_info(name, element_type(tensor.dtype), shape)

@@ -53,7 +53,9 @@ def log_of_sum(context: Context, logs: Tensor) -> Tensor:
     top = largest(context, logs)
     shares = graph.node("Exp", [graph.arithmetic("Sub", logs, top, logs)], _DOUBLE, logs.width)
     total = graph.node("Log", [numpy_sum(context, shares)], _DOUBLE, 1)
-    return graph.arithmetic("Add", top, total, top)
+    nothing = graph.constant(-np.inf)
+    none = graph.node("Equal", [top, nothing], np.bool_, 1)
+    return graph.node("Where", [none, nothing, graph.arithmetic("Add", top, total, top)], _DOUBLE, 1)
 
 
 def shares_of_logs(context: Context, logs: Tensor) -> Tensor:

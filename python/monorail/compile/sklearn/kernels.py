@@ -12,8 +12,8 @@ from ..graph import Tensor
 from ..pairwise import apply, points_of, scaled
 from ..registry import Context, Output, converter
 from .linear import regression_output
+from .nearest import search
 from .neighbors import gathered
-from .search import search
 
 _DOUBLE = np.dtype(np.float64)
 _SEMI = "sklearn.semi_supervised._label_propagation"

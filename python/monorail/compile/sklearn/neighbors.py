@@ -13,7 +13,7 @@ from ..pairwise import apply, points_of, scaled
 from ..registry import Context, Output, converter
 from .cluster import nearest, nearest_by_search
 from .linear import regression_output
-from .search import Found, reduced_distances, search, to_distance
+from .nearest import Found, reduced_distances, search, to_distance
 
 _DOUBLE = np.dtype(np.float64)
 _CLASSIFICATION, _REGRESSION = "sklearn.neighbors._classification", "sklearn.neighbors._regression"
