@@ -18,6 +18,7 @@ from .errors import EngineError, InputError, SettingError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .bundle.golden import GoldenRow
     from .signature import Signature
 
 
@@ -54,8 +55,13 @@ def load(
     registry: str | os.PathLike[str] | None = None,
     threads: int = 0,
     unknown_columns: str = "refuse",
+    trust: bool = False,
+    isolated: bool = False,
 ) -> Model:
     """Load a model into the serving engine, in this process. The framework it came from is not needed.
+
+    A model that does not run as a graph alone runs in Python processes of its own, in the environment it was saved
+    with: this one where it is the same, else one that uv makes.
 
     Args:
         reference: ``name`` (its newest version), ``name@version``, ``name@alias``, a :class:`Version`, or the path of a
@@ -63,6 +69,9 @@ def load(
         registry: The registry's folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards.
         threads: Batches scored at once, each on one thread; 0 is as many as there are cores.
         unknown_columns: ``refuse`` or ``ignore`` columns the signature does not have.
+        trust: Run the Python code that is part of the model. Not needed for a graph, nor for a model of a registry
+            whose folder is this user's own, with mode 0700.
+        isolated: Run it in an environment that uv makes even where this one would do.
 
     Returns:
         The model, ready to predict.
@@ -70,7 +79,8 @@ def load(
     Raises:
         NotFoundError: ``unknown_model`` or ``unknown_version``.
         BundleError: the bundle is damaged, of another format or refused.
-        EngineError: ``runtime_missing`` or ``engine_failed``.
+        TrustError: ``untrusted``: code is part of the model, and nobody said that it may run.
+        EngineError: ``runtime_missing``, ``engine_failed``, or ``environment_unavailable``: a package cannot be had.
         SettingError: ``setting_invalid``.
     """
     if not _is_count(threads):
@@ -79,8 +89,19 @@ def load(
             code="setting_invalid",
             hint="give a whole number; 0 is as many as there are cores",
         )
-    _, _, path = Registry(registry).resolve(reference)
-    core = _core.Engine(path, runtime=runtime_library(), threads=threads, unknown_columns=unknown_columns)
+    from .serve.workers import trusted_worker
+
+    found = Registry(registry)
+    path = found.resolve(reference)[2]
+    trusted, worker = trusted_worker(reference, found, trust=trust, isolated=isolated)
+    core = _core.Engine(
+        path,
+        runtime=runtime_library(),
+        threads=threads,
+        unknown_columns=unknown_columns,
+        trusted=trusted,
+        worker=worker,
+    )
     return Model(core, Version.from_manifest(core.manifest, path))
 
 
@@ -109,7 +130,7 @@ class Model:
 
     @property
     def engine(self) -> str:
-        """What runs it: ``native``."""
+        """What runs it: ``native`` (a graph), ``worker`` (Python processes) or ``mixed`` (one after the other)."""
         return self.version.engine
 
     def __repr__(self) -> str:
@@ -145,6 +166,16 @@ class Model:
         import json
 
         return json.loads(self._core.check_golden())
+
+    def worst_golden(self, rows: int = 5) -> list[GoldenRow]:
+        """The golden rows whose answers differ most here from the original's.
+
+        Args:
+            rows: How many at most.
+        """
+        from .bundle.golden import worst_rows
+
+        return worst_rows(self.version, self._score, rows)
 
     def _score(self, data: Any, max_batch_rows: int = 0) -> pa.Table:
         """The answers as a table. Python values go to Rust as they are, so that its rules alone judge them."""

@@ -59,10 +59,12 @@ def test_show(monorail, registry):
     proof = mr.Registry(registry).version("flights@1").proof
     assert filtered(head, registry) == filtered(
         "flights@1  (native, saved TIME)\n"
-        "path        DIR/flights/1\n"
-        "frameworks  numpy VERSION, scikit-learn VERSION\n"
-        f"proof       {proof}\n"
-        "metric      auc = 0.6"
+        "path         DIR/flights/1\n"
+        "frameworks   numpy VERSION, scikit-learn VERSION\n"
+        "engine       native: the whole model is a graph\n"
+        f"proof        {proof}\n"
+        "environment  needs no Python packages\n"
+        "metric       auc = 0.6"
     )
     assert table.splitlines()[0].split() == ["carrier", "string", "3", "values:", *table.splitlines()[0].split()[4:]]
     manifest = json.loads(monorail("show", "flights@champion", "--registry", registry, "--json").out)
@@ -100,10 +102,17 @@ def test_alias(monorail, model, frame, tmp_path):
 def test_prove(monorail, registry):
     ran = monorail("prove", "flights", "--registry", registry)
     assert (ran.status, ran.err) == (0, "")
-    assert re.fullmatch(
-        r"flights@2: \d+ golden rows, 0 label mismatches, worst difference (TINY|0)\n", filtered(ran.out)
-    )
-    assert json.loads(monorail("prove", "flights", "--registry", registry, "--json").out)["matched"]
+    first, head, *rows = filtered(ran.out).splitlines()
+    assert re.fullmatch(r"flights@2: \d+ golden rows, 0 label mismatches, worst difference (TINY|0)", first)
+    assert head.split() == ["row", "values", "original", "here", "difference"]
+    assert len(rows) == 5
+    assert all("carrier=" in row and row.count("label=") == 2 for row in rows)
+    report = json.loads(monorail("prove", "flights", "--registry", registry, "--json", "--rows", "2").out)
+    assert report["matched"]
+    assert report["engine"] == "native"
+    worst = report["worst"]
+    assert [row["difference"] for row in worst] == [report["worst_difference"], worst[1]["difference"]]
+    assert worst[0]["expected"]["label"] == worst[0]["got"]["label"]
 
 
 def test_predict(monorail, registry, files, frame):

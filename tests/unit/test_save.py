@@ -48,7 +48,9 @@ def test_what_a_version_says(model, frame, tmp_path):
     assert version.proof.hard_rows > 0
     assert version.manifest["data"]["rows"] == 50
     assert version.manifest["frameworks"]["scikit-learn"]
-    assert version.manifest["environment"]["packages"]["scipy"]
+    # A graph needs no packages.
+    assert version.manifest["environment"]["packages"] == {}
+    assert version.reason == ""
     assert set(version.manifest["files"]) == {"graph.onnx", "golden.arrow"}
     assert mr.Registry(tmp_path / "r").version("flights").manifest == version.manifest
 
@@ -57,6 +59,7 @@ def test_it_says_which_columns_are_not_nullable(model, frame, capsys, tmp_path):
     mr.save(model, "m", example=frame, registry=tmp_path)
     captured = capsys.readouterr()
     assert captured.out == ""
+    assert captured.err.startswith("engine native: the whole model is a graph, and needs no Python to run\n")
     assert "not nullable (a null is refused; nullable=[...] allows it): carrier, distance\n" in captured.err
     mr.save(model, "m", example=frame, registry=tmp_path, quiet=True)
     assert capsys.readouterr().err == ""

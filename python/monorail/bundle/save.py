@@ -1,4 +1,4 @@
-"""``mr.save``: infer the signature, compile, prove with the serving engine, write, publish."""
+"""``mr.save``: infer the signature, find how it runs, prove it with the serving engine, write, publish."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ import numpy as np
 import pyarrow as pa
 
 from .. import _core
-from ..adapters import Description, Form, find_adapter
-from ..compile import Compiled, compile_model
-from ..compile.hard_rows import make_hard_rows
+from ..adapters import Form, find_adapter
 from ..compile.proof import Original, Proof, prove
 from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
 from ..errors import InputError, SignatureError
 from ..progress import progress
+from ..serve.environments import command_of
 from ..signature import Output, Signature, infer
 from . import writer
-from .environment import environment
+from .environment import Lock, environment, lock
+from .pickling import pickle_model
+from .planning import InWorker, Plan, Request, files_of, plan
 from .registry import Registry, check_name
+from .source import as_frame, opened
 from .version import Version
 
 #: Most golden rows a bundle keeps.
@@ -38,48 +41,62 @@ def save(
     model: Any,
     name: str,
     *,
-    example: Any,
+    example: Any = None,
     reference: Any = None,
     nullable: bool | Iterable[str] | None = None,
     outputs: str | Sequence[str] | None = None,
+    files: str | os.PathLike[str] | None = None,
+    engine: str | None = None,
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
     golden_rows: int = MAX_GOLDEN_ROWS,
     unproven: bool = False,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    rtol: float | None = None,
+    atol: float | None = None,
+    trust: bool = False,
     registry: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Version:
-    """Compile a fitted model, prove that its compiled form answers the same, and store it as the next version.
+    """Prove that a fitted model answers the same in the serving engine, and store it as the next version.
+
+    What compiles becomes a graph. A pipeline that does not compile whole is cut: its first steps run in Python
+    processes, the rest is a graph. Anything else runs in Python processes. Which and why is said on stderr, and in
+    ``engine`` and ``reason`` of the version.
 
     Args:
-        model: Fitted: a scikit-learn estimator or pipeline, a LightGBM model.
+        model: Fitted: an estimator or pipeline of scikit-learn, a model of another framework, the path of a model file,
+            or a Python class (or an instance) with ``predict``.
         name: In the registry: letters, digits, ``.``, ``_``, ``-``, at most 128 of them.
         example: Rows of the data the model was fitted on, in the form it was fitted on: a pandas or Polars frame, an
-            Arrow table, a NumPy matrix. Types, order and nullability of the columns are taken from it, and every row is
-            compared.
+            Arrow table, a NumPy matrix, a list of texts or of dicts. Types, order and nullability of the columns are
+            taken from it, and every row is compared. Only a model file may bring its own.
         reference: More rows, from which ranges, categories, null shares and quantiles are kept; default: the example.
             A column that holds a null in it is nullable too.
         nullable: Columns that may be null although no row is; True for all.
-        outputs: Output or outputs the model offers beside its own, such as ``score``.
+        outputs: Output or outputs the model offers beside its own, such as ``score``; of a Python class, those wanted.
+        files: A folder or file that goes with a Python class, for its ``load(self, path)``.
+        engine: ``native`` refuses what is not a graph as a whole, ``worker`` runs all of it in Python processes;
+            default: as much of it a graph as can be.
         metrics: Numbers to note, by name.
         tags: Words to note, by name.
         golden_rows: Rows kept in the bundle with the original's answers, 0 to 256. Keep none where data is private.
         unproven: Store the model although the proof fails; the bundle keeps that.
-        rtol: Relative tolerance of the proof.
-        atol: Absolute tolerance of the proof.
+        rtol: Relative tolerance of the proof; default: 1e-6, 1e-5 for a model that computes in float32.
+        atol: Absolute tolerance of the proof; default: 1e-9, 1e-5 for a model that computes in float32.
+        trust: Open a model file although that may run any code in it.
         registry: The registry's folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards, made in
             the working folder where there is none.
         quiet: Say nothing on stderr.
 
     Returns:
-        The version stored, with its ``signature`` and ``proof``.
+        The version stored, with its ``signature``, ``proof``, ``engine`` and ``reason``.
 
     Raises:
         SignatureError: a column is of a type that no signature holds.
-        CompileError: the model is not known, or a step of it has no compiled form.
-        ProofError: graph and original do not agree; ``details`` has the row that shows it.
+        CompileError: the model is not known, does not answer for the example, or has no graph where one is asked for.
+        ProofError: engine and original do not agree; ``details`` has the row that shows it.
+        MissingExtraError: a framework, or what stores Python objects, is not installed.
+        TrustError: the model is a file that may run code.
         RegistryError: the name is not allowed or taken, or the folder cannot be used.
     """
     check_name(name)
@@ -87,41 +104,114 @@ def save(
     _check_golden_rows(golden_rows)
     # One name is a sequence of letters, too.
     outputs = [outputs] if isinstance(outputs, str) else outputs
-    table = to_arrow(example)
+    model, example = opened(model, example, trust=trust)
     adapter = find_adapter(model)
     description = adapter.describe(model)
-    form = Form.of(example, description.feature_names)
+    example = as_frame(example, description.takes)
+    table = to_arrow(example)
+    form = Form.of(example, description.feature_names, description.takes)
     if not len(table):
         raise SignatureError("the example has no rows", code="signature_invalid", hint="pass rows of the training data")
-    signature = infer(table, None if reference is None else to_arrow(reference), nullable)
-    compiled = compile_model(model, signature.to_json()["inputs"], outputs=outputs, null_text=form.null_text)
-    form = form.with_nulls(compiled.null_text)
-    signature = signature.with_outputs(Output.from_json(output) for output in compiled.outputs)
-    if not quiet:
-        _say(signature, compiled.notes, golden_rows)
+    reference = None if reference is None else to_arrow(as_frame(reference, description.takes))
+    signature = infer(table, reference, nullable)
     rows = conform(table, signature)
-    draft = Registry(registry).draft(name)
-    try:
-        folder = draft.path
-        writer.write_graph(folder, compiled.to_bytes())
-        described = _described(signature, compiled, description, table, notes)
-        hard = make_hard_rows(signature.to_json()["inputs"], rows, compiled.splits)
-        with _proving(len(rows) + len(hard.table), quiet) as advance:
-            proof = prove(
-                Original(model, adapter, form, tuple(output.name for output in signature.outputs)),
-                _scorer(folder, described),
-                rows,
-                hard,
-                rtol=rtol,
-                atol=atol,
-                golden_rows=golden_rows,
-                progress=advance,
-            )
-        _publish(draft, described, proof, unproven)
-    except BaseException:
-        draft.discard()
-        raise
+    with tempfile.TemporaryDirectory(prefix="monorail-save-") as scratch:
+        request = Request(
+            model=model,
+            adapter=adapter,
+            description=description,
+            form=form,
+            inputs=signature.to_json()["inputs"],
+            rows=rows,
+            outputs=outputs,
+            engine=engine,
+            files=None if files is None else Path(files),
+            scratch=Path(scratch),
+        )
+        made = plan(request)
+        signature = signature.with_outputs(Output.from_json(output) for output in made.outputs)
+        draft = Registry(registry).draft(name)
+        try:
+            described, unhashed = _written(draft.path, request, made, signature, table)
+            described |= notes
+            if not quiet:
+                _say(signature, made.notes, unhashed, golden_rows)
+            proof = _proven(draft.path, described, request, made, rtol, atol, golden_rows, quiet)
+            _publish(draft, described, proof, made, unproven)
+        except BaseException:
+            draft.discard()
+            raise
+    folder = draft.path
     return Version.from_manifest((folder / "bundle.json").read_text(encoding="utf-8"), folder)
+
+
+def _written(
+    folder: Path, request: Request, made: Plan, signature: Signature, table: pa.Table
+) -> tuple[dict[str, Any], str]:
+    """Write what the stages need; the manifest before the proof, and why the lock has no hashes, if it has none."""
+    stages: list[dict[str, Any]] = []
+    locked: Lock | None = None
+    coverage: dict[str, Any] = {}
+    if made.worker is not None:
+        stage, locked = _write_worker(folder, request, made.worker, signature)
+        stages.append(stage)
+        # Informs only; a graph alone is one step and says nothing of it.
+        coverage = {"coverage": {"worker": made.worker.steps, "native": made.native_steps}}
+    if made.compiled is not None:
+        writer.write_graph(folder, made.compiled.to_bytes())
+        stages.append(writer.graph_stage(made.compiled.stage))
+    described = writer.manifest(
+        signature,
+        stages,
+        frameworks=request.description.frameworks,
+        environment=environment(locked.versions if locked is not None else ()),
+        metrics={},
+        tags={},
+        data=writer.describe_data(table),
+    )
+    return described | coverage, locked.note if locked is not None else ""
+
+
+def _write_worker(
+    folder: Path, request: Request, worker: InWorker, signature: Signature
+) -> tuple[dict[str, Any], Lock]:
+    """Write what a worker needs; its stage, and the packages it needs."""
+    pickled = pickle_model(worker.model)
+    locked = lock({*pickled.distributions, *request.description.frameworks, *worker.needs})
+    files = writer.write_files(folder, {"model.pkl": pickled.data, **files_of(request.files)})
+    (folder / writer.PROGRAM).write_text(json.dumps(worker.program), encoding="utf-8")
+    (folder / writer.LOCK).write_text(locked.text, encoding="utf-8")
+    stage = writer.worker_stage(
+        signature.inputs, files, gives=worker.gives, idempotent=worker.idempotent, reason=worker.reason
+    )
+    return stage, locked
+
+
+def _proven(
+    folder: Path,
+    described: Mapping[str, Any],
+    request: Request,
+    made: Plan,
+    rtol: float | None,
+    atol: float | None,
+    golden_rows: int,
+    quiet: bool,
+) -> Proof:
+    """Compare the original with the serving engine over the draft."""
+    hard = made.hard_rows(request)
+    # What a framework computes in float32 differs in more digits between two ways of computing it.
+    usual = getattr(made.compiled, "tolerance", None)
+    with _proving(len(request.rows) + len(hard.table), quiet) as advance:
+        return prove(
+            Original(made.original, request.adapter, made.form, tuple(output["name"] for output in made.outputs)),
+            _scorer(folder, described),
+            request.rows,
+            hard,
+            rtol=(usual or 1e-6) if rtol is None else rtol,
+            atol=(usual or 1e-9) if atol is None else atol,
+            golden_rows=golden_rows,
+            progress=advance,
+        )
 
 
 def _check_golden_rows(number: object) -> None:
@@ -151,23 +241,17 @@ def _proving(total: int, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         yield show
 
 
-def _described(
-    signature: Signature, compiled: Compiled, description: Description, table: pa.Table, notes: dict[str, Any]
-) -> dict[str, Any]:
-    """The manifest before the proof."""
-    return writer.manifest(
-        signature,
-        [writer.graph_stage(compiled.stage)],
-        frameworks=description.frameworks,
-        environment=environment(description.frameworks),
-        data=writer.describe_data(table),
-        **notes,
-    )
-
-
 def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     """The serving engine over the draft, as the function that the proof judges."""
-    engine = _core.Engine(folder, runtime=runtime_library(), manifest=json.dumps(described))
+    has_worker = any(stage["engine"] == "worker" for stage in described["stages"])
+    engine = _core.Engine(
+        folder,
+        runtime=runtime_library(),
+        manifest=json.dumps(described),
+        # What it runs is the object that the user has just handed over, in the environment it is in.
+        trusted=True,
+        worker=command_of(sys.executable) if has_worker else None,
+    )
 
     def score(rows: pa.Table) -> dict[str, np.ndarray]:
         answers = read_stream(engine.predict(rows))
@@ -176,12 +260,12 @@ def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], 
     return score
 
 
-def _publish(draft: _core.Draft, described: dict[str, Any], proof: Proof, unproven: bool) -> None:
+def _publish(draft: _core.Draft, described: dict[str, Any], proof: Proof, made: Plan, unproven: bool) -> None:
     """Write what the proof gave and publish; refuse a model that failed unless the user wants it."""
     if not unproven:
         proof.check()
     described |= {
-        "row_wise": proof.row_wise,
+        "row_wise": proof.row_wise if made.row_wise is None else made.row_wise,
         "proof": {**proof.summary(), "unproven": not proof.passed},
         "golden": writer.write_golden(draft.path, proof.golden),
     }
@@ -202,10 +286,12 @@ def _notes(metrics: Mapping[str, float] | None, tags: Mapping[str, str] | None) 
     return {"metrics": numbers, "tags": {str(name): str(value) for name, value in (tags or {}).items()}}
 
 
-def _say(signature: Signature, notes: Sequence[str], golden_rows: int) -> None:
+def _say(signature: Signature, notes: Sequence[str], unhashed: str, golden_rows: int) -> None:
     """What the user should know before the model is used, on stderr."""
     strict = [column.name for column in signature.inputs if not column.nullable]
     lines = list(notes)
+    if unhashed:
+        lines.append(f"the lock has no hashes ({unhashed}): it runs only where exactly these versions are installed")
     if strict:
         lines.append(f"not nullable (a null is refused; nullable=[...] allows it): {', '.join(strict)}")
     if golden_rows:

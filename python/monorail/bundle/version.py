@@ -13,8 +13,9 @@ from ..signature import Signature
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Before the names of the golden rows' input columns.
+#: Before the names of the golden rows' input columns, and of the original's answers.
 INPUT = "input/"
+OUTPUT = "output/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,17 @@ class Version:
         engines = {stage["engine"] for stage in self.manifest["stages"]}
         return "mixed" if len(engines) > 1 else engines.pop()
 
+    @property
+    def reason(self) -> str:
+        """Why it is not a graph as a whole, one line; "" where it is."""
+        return next((stage.get("reason", "") for stage in self.manifest["stages"] if stage["engine"] == "worker"), "")
+
+    @property
+    def coverage(self) -> Mapping[str, list[str]]:
+        """Names of the steps that run in the graph, ``native``, and in Python processes, ``worker``."""
+        usual = {"native": ["model"] if self.engine == "native" else [], "worker": []}
+        return {**usual, **self.manifest.get("coverage", {})}
+
     def golden_inputs(self) -> pa.Table:
         """The golden rows' input columns; no rows where none were kept."""
         import pyarrow as pa
@@ -126,10 +138,22 @@ class Version:
         golden = self.manifest["golden"]
         if golden is None:
             return pa.schema([(column.name, arrow_type(column)) for column in self.signature.inputs]).empty_table()
-        with pa.memory_map(str(self.path / golden["file"])) as source:
+        return self._golden(INPUT)
+
+    def golden_outputs(self) -> pa.Table:
+        """The original's answers to the golden rows; no rows where none were kept."""
+        import pyarrow as pa
+
+        return pa.table({}) if self.manifest["golden"] is None else self._golden(OUTPUT)
+
+    def _golden(self, prefix: str) -> pa.Table:
+        """The columns of the golden rows whose names begin so."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path / self.manifest["golden"]["file"])) as source:
             table = pa.ipc.open_stream(source).read_all()
-        inputs = [name for name in table.column_names if name.startswith(INPUT)]
-        return table.select(inputs).rename_columns([name.removeprefix(INPUT) for name in inputs])
+        names = [name for name in table.column_names if name.startswith(prefix)]
+        return table.select(names).rename_columns([name.removeprefix(prefix) for name in names])
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

@@ -30,7 +30,7 @@ COMMANDS = {
     "bench": "Load a running server and measure it.",
 }
 #: Codes whose fault is ours.
-OURS = {"internal", "engine_failed"}
+OURS = {"internal", "engine_failed", "worker_failed", "worker_lost"}
 
 
 class _Commands(click.Group):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import registry_option
+from .options import registry_option, trust_option
 from .printer import Printer
 
 if TYPE_CHECKING:
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path())
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write here, by extension, instead of stdout.")
 @click.option("--ignore-unknown-columns", is_flag=True, help="Ignore columns the signature does not have.")
+@trust_option
 @registry_option
-def command(model: str, file: str, output: str | None, ignore_unknown_columns: bool, registry: str | None) -> None:
+def command(
+    model: str, file: str, output: str | None, ignore_unknown_columns: bool, trust: bool, registry: str | None
+) -> None:
     """Score the rows of FILE with MODEL, in this process; predictions are lines of JSON on stdout.
 
     FILE is Parquet, Arrow, CSV, JSON or lines of JSON, by its extension; - is lines of JSON on stdin. JSON is judged as
@@ -33,7 +36,7 @@ def command(model: str, file: str, output: str | None, ignore_unknown_columns: b
     if output is not None:
         check_written(output)
     unknown = "ignore" if ignore_unknown_columns else "refuse"
-    loaded = load(model, registry=registry, unknown_columns=unknown)
+    loaded = load(model, registry=registry, unknown_columns=unknown, trust=trust)
     answers: pa.Table = loaded._score(read_rows(file, loaded.signature))
     if output is not None:
         write_table(answers, output)

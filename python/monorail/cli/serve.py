@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..settings import SETTINGS, Setting
-from .options import Decorator, registry_option
+from .options import Decorator, registry_option, trust_option
 from .printer import Printer
 
 #: How long a second signal may go unnoticed, in seconds.
@@ -39,8 +39,9 @@ def _all_flags(function: Any) -> Any:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @_all_flags
 @click.option("--config", type=click.Path(dir_okay=False), help="File of settings. [default: monorail.toml, if there]")
+@trust_option
 @registry_option
-def command(models: tuple[str, ...], config: str | None, registry: str | None, **settings: Any) -> None:
+def command(models: tuple[str, ...], config: str | None, trust: bool, registry: str | None, **settings: Any) -> None:
     """Serve MODELs over HTTP: name, name@version, name@alias, or the path of a bundle's folder.
 
     Prints one line on stdout, the address, once every model is loaded and its golden rows have matched. SIGTERM and
@@ -60,7 +61,7 @@ def command(models: tuple[str, ...], config: str | None, registry: str | None, *
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server = serve(*models, registry=registry, config=config, **settings)
+    server = serve(*models, registry=registry, config=config, trust=trust, **settings)
     printer.data(server.url)
     asked.wait()
     # Nothing is said here: stderr may be a pipe that nobody reads. The server's own log never waits.

@@ -218,6 +218,7 @@ def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Outpu
             "the model's answer does not depend on any column",
             code="cannot_compile",
             hint="fit it on data that has something to learn",
+            details=[{"code": "cannot_compile", "path": "model", "got": "a constant answer"}],
         )
     model = graph.finish("monorail", tensors, [packing.tensor for packing in kept])
     stage = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from ..bundle.version import Version
 from ..engine import runtime_library
 from ..errors import NotFoundError, RegistryError
 from .configuration import resolve_settings
+from .workers import trusted_worker
 
 
 def serve(
@@ -24,6 +25,7 @@ def serve(
     threads: int | None = None,
     registry: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     **settings: Any,
 ) -> Server:
     """Serve models over HTTP, in this process. Returns when they are loaded and their golden rows have matched.
@@ -36,6 +38,8 @@ def serve(
         threads: Threads that serve and score; default: as many as there are cores.
         registry: The registry's folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards.
         config: File of settings; default: ``monorail.toml`` in the working folder, if there is one.
+        trust: Run the Python code that is part of models. Not needed for graphs, nor for models of a registry whose
+            folder is this user's own, with mode 0700.
         settings: Any other of :data:`monorail.settings.SETTINGS`, by name.
 
     Returns:
@@ -45,10 +49,12 @@ def serve(
         NotFoundError: ``unknown_model`` or ``unknown_version``.
         BundleError: a bundle is damaged or refused, or its golden rows do not match.
         RegistryError: ``version_exists``: two folders hold the same version of the same name.
+        TrustError: ``untrusted``: code is part of a model, and nobody said that it may run.
+        EngineError: ``environment_unavailable``: a package that a model needs cannot be had.
         SettingError: ``setting_invalid`` or ``address_in_use``.
     """
     said = resolve_settings({"host": host, "port": port, "threads": threads, **settings}, file=config)
-    described = _described(models, Registry(registry))
+    described = _described(models, Registry(registry), said, trust)
     core = _core.Server(json.dumps(described), json.dumps(said), runtime=runtime_library())
     try:
         core.wait_ready()
@@ -58,7 +64,9 @@ def serve(
     return Server(core)
 
 
-def _described(models: Sequence[str | os.PathLike[str] | Version], registry: Registry) -> list[dict[str, Any]]:
+def _described(
+    models: Sequence[str | os.PathLike[str] | Version], registry: Registry, said: Mapping[str, Any], trust: bool
+) -> list[dict[str, Any]]:
     """What Rust is told to load: each version once, with the aliases that point at it."""
     if not models:
         raise NotFoundError("no model was named", code="unknown_model", hint="name at least one: serve('flights')")
@@ -76,7 +84,17 @@ def _described(models: Sequence[str | os.PathLike[str] | Version], registry: Reg
         # A copy from elsewhere has a registry of its own, whose aliases are not known here.
         own = aliases.get(name, {}) if registry.holds(name, version, path) else {}
         pointing = sorted(alias for alias, target in own.items() if target == version)
-        described[name, version] = {"name": name, "version": version, "path": str(path), "aliases": pointing}
+        of_model = said.get("models", {}).get(name, {})
+        isolated = of_model.get("worker_environment", said.get("worker_environment")) == "isolated"
+        trusted, worker = trusted_worker(reference, registry, trust=trust, isolated=isolated)
+        described[name, version] = {
+            "name": name,
+            "version": version,
+            "path": str(path),
+            "aliases": pointing,
+            "trusted": trusted,
+            "worker": worker,
+        }
     return list(described.values())
 
 
