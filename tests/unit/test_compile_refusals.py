@@ -35,21 +35,33 @@ def refused(model: Any, inputs: list[dict[str, Any]] = INPUTS, **options: Any) -
     return caught.value
 
 
+class Turned(PCA):
+    """A class nobody knows."""
+
+
+class Near(KNeighborsClassifier):
+    """Another."""
+
+
+def sorted_by_value(values: Any) -> Any:
+    return np.sort(values, axis=0)
+
+
 def test_every_step_is_named() -> None:
     prepare = ColumnTransformer(
         [
-            ("pca", PCA(1), ["a", "b"]),
-            ("own", FunctionTransformer(np.abs), ["a"]),
+            ("pca", Turned(1), ["a", "b"]),
+            ("own", FunctionTransformer(sorted_by_value), ["a"]),
             ("fine", StandardScaler(), ["a"]),
         ]
     )
-    model = Pipeline([("prepare", prepare), ("near", KNeighborsClassifier(1))]).fit(FRAME, LABEL)
+    model = Pipeline([("prepare", prepare), ("near", Near(1))]).fit(FRAME, LABEL)
     error = refused(model)
     assert [detail["path"] for detail in error.details] == ["model.prepare.pca", "model.prepare.own", "model.near"]
     assert [detail["got"].rpartition(".")[2] for detail in error.details] == [
-        "PCA",
+        "Turned",
         "FunctionTransformer",
-        "KNeighborsClassifier",
+        "Near",
     ]
     assert "Python function" in error.message
 
@@ -94,7 +106,7 @@ def test_column_that_is_dropped_may_be_lacking() -> None:
 
 
 def test_a_reason_is_said_once() -> None:
-    error = refused(KNeighborsClassifier(1).fit(FRAME[["a", "b"]], LABEL), INPUTS[:2])
+    error = refused(Near(1).fit(FRAME[["a", "b"]], LABEL), INPUTS[:2])
     assert str(error).count("no converter is known") == 1
     assert "worker" not in str(error)
 
