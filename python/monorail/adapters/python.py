@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import SignatureError
+from ..errors import CompileError, SignatureError
 from .base import Adapter, Description, class_modules, versions
 
 #: The name of the output of a class that answers with one column without a name.
@@ -42,6 +42,15 @@ _HELD = {
 }
 
 
+#: Classes whose instances other adapters know.
+_FITTED = (
+    "sklearn.base.BaseEstimator",
+    "lightgbm.basic.Booster",
+    "xgboost.core.Booster",
+    "torch.nn.modules.module.Module",
+)
+
+
 class PythonAdapter(Adapter):
     """Any class or instance with `predict`; asked last, after every framework."""
 
@@ -53,6 +62,12 @@ class PythonAdapter(Adapter):
 
     def describe(self, model: Any) -> Description:
         """What `predict` takes; what it gives only its answer tells."""
+        if isinstance(model, type) and any(_derives(model, name) for name in _FITTED):
+            raise CompileError(
+                f"{model.__qualname__} is a class, not a fitted model",
+                code="unknown_framework",
+                hint="pass what fit has given",
+            )
         bases = {name.partition(".")[0] for name in class_modules(model) if not isinstance(model, type)}
         return Description("class", (), (), (), versions(*sorted(bases - {"builtins", "__main__"})), (), takes(model))
 
@@ -63,6 +78,11 @@ class PythonAdapter(Adapter):
         if len(table) != rows:
             raise _unsupported(f"predict gave {len(table)} rows for {rows}", f"{len(table)} rows")
         return {name: _values(table.column(name)) for name in outputs or table.column_names}
+
+
+def _derives(kind: type, name: str) -> bool:
+    """Whether a class of that qualified name is among the bases."""
+    return any(f"{base.__module__}.{base.__qualname__}" == name for base in kind.__mro__)
 
 
 def takes(model: object) -> str:
