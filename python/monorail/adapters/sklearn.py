@@ -64,11 +64,29 @@ class SklearnAdapter(Adapter):
 
     def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """`predict`, `predict_proba`, `decision_function`, `transform` and the like, as asked for."""
-        return {name: _answer(model, frame, name) for name in outputs}
+        with one_thread():
+            return {name: _answer(model, frame, name) for name in outputs}
 
     def names(self, model: Any, output: str, width: int) -> list[str]:
         """What the places of a list output are: classes, features, or numbers."""
         return place_names(model, output, width)
+
+
+def one_thread() -> Any:
+    """A context in which scikit-learn's own loops run on one thread.
+
+    With several, which of equally near neighbours count depends on how many threads the machine has and on how many
+    rows are asked at once.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    if not _controllers:
+        _controllers.append(ThreadpoolController())
+    return _controllers[0].limit(limits=1, user_api="openmp")
+
+
+_controllers: list[Any] = []
+"""What finds the loaded libraries, once: looking takes longer than many an answer."""
 
 
 def _answer(model: Any, frame: Any, output: str) -> np.ndarray:
@@ -80,7 +98,11 @@ def _answer(model: Any, frame: Any, output: str) -> np.ndarray:
     if isinstance(values, list) and values and np.ndim(values[0]) == 2:
         # One array of probabilities for each of several answers.
         values = np.hstack(values)
-    return _typed(plain(values))
+    array = plain(values)
+    if array.ndim == 1 and array.size != len(frame):
+        # Some transformers flatten the answer for a single row.
+        array = array.reshape(len(frame), -1)
+    return _typed(array)
 
 
 def _typed(values: np.ndarray) -> np.ndarray:

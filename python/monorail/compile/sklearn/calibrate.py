@@ -33,7 +33,7 @@ def calibrated_classifier(context: Context, model: Any, matrix: Matrix) -> dict[
 
 def _fold(context: Context, model: Any, matrix: Matrix) -> Tensor:
     graph, inner, count = context.graph, model.estimator, len(model.classes)
-    if not np.array_equal(inner.classes_, model.classes):
+    if len(inner.classes_) != count:
         raise context.refuse(inner, "a fold of the calibration has not seen every class")
     made = answers(context, "estimator", inner, matrix)
     scores, method = response(context, inner, made, ("decision_function", "predict_proba"))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..columns import Matrix
-from ..registry import Context, Output, converter, qualified_name, transform
-from .scale import cells, elementwise
-from .submodels import answers, column
+import numpy as np
 
+from ..columns import Matrix
+from ..graph import Tensor
+from ..pairwise import apply, scaled
+from ..registry import Context, Output, converter, qualified_name, transform
+from .maths import log1p, where
+from .scale import cells, elementwise
+from .submodels import answers, column, side_by_side
+
+_DOUBLE = np.dtype(np.float64)
 _DATA = "sklearn.preprocessing._data"
 
 
@@ -50,6 +56,45 @@ def _robust(context: Context, model: Any, matrix: Matrix) -> Matrix:
     return elementwise(context, matrix, [*steps, ("Add", model.center_)] if model.with_centering else steps)
 
 
+def _power(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """Undoes the scaling, then Box-Cox or Yeo-Johnson with each column's lambda."""
+    if model.standardize:
+        matrix = _standard(context, model._scaler, matrix)
+    tensor = context.reader.ordered(matrix, _DOUBLE)
+    lambdas = np.asarray(model.lambdas_, _DOUBLE)
+    back = _from_box_cox if model.method == "box-cox" else _from_yeo_johnson
+    columns = [
+        back(context, context.graph.gather(tensor, [place]), float(power)) for place, power in enumerate(lambdas)
+    ]
+    return Matrix(cells(side_by_side(context, columns)), _DOUBLE)
+
+
+def _from_box_cox(context: Context, x: Tensor, power: float) -> Tensor:
+    if power == 0:
+        return apply(context, "Exp", x)
+    return apply(context, "Exp", scaled(context, "Div", log1p(context, scaled(context, "Mul", x, power)), power))
+
+
+def _from_yeo_johnson(context: Context, x: Tensor, power: float) -> Tensor:
+    limit = float(np.spacing(1.0))
+    if abs(power) < limit:
+        above = scaled(context, "Sub", apply(context, "Exp", x), 1.0)
+    else:
+        above = scaled(context, "Sub", _powered(context, x, power, 1 / power), 1.0)
+    if abs(power - 2) > limit:
+        below = _powered(context, x, power - 2, 1 / (2 - power))
+    else:
+        below = apply(context, "Exp", apply(context, "Neg", x))
+    below = context.graph.arithmetic("Sub", context.graph.constant(1.0), below, below)
+    positive = context.graph.node("GreaterOrEqual", [x, context.graph.constant(0.0)], np.bool_, 1)
+    return where(context, positive, above, below, x)
+
+
+def _powered(context: Context, x: Tensor, factor: float, power: float) -> Tensor:
+    """`(x * factor + 1) ** power`."""
+    return scaled(context, "Pow", scaled(context, "Add", scaled(context, "Mul", x, factor), 1.0), power)
+
+
 def _pipeline(context: Context, model: Any, matrix: Matrix) -> Matrix:
     for name, step in reversed(model.steps):
         if step is not None and not isinstance(step, str):
@@ -68,6 +113,7 @@ _INVERSES: dict[str, Callable[[Context, Any, Matrix], Matrix]] = {
     f"{_DATA}.MinMaxScaler": _min_max,
     f"{_DATA}.MaxAbsScaler": _max_abs,
     f"{_DATA}.RobustScaler": _robust,
+    f"{_DATA}.PowerTransformer": _power,
     "sklearn.pipeline.Pipeline": _pipeline,
     "sklearn.preprocessing._function_transformer.FunctionTransformer": _function,
 }

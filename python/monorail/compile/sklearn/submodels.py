@@ -102,16 +102,16 @@ def average(context: Context, tensors: Sequence[Tensor], weights: Any) -> Tensor
     """The mean of tensors of one shape, weighted where there are weights, as numpy computes it over the first axis."""
     graph = context.graph
     dtype = np.result_type(*(tensor.dtype for tensor in tensors))
-    scale: Any = len(tensors)
-    if weights is not None:
+    if weights is None:
+        scale: Any = len(tensors)
+        cast = [graph.cast(tensor, dtype) for tensor in tensors]
+    else:
         factors = np.asarray(weights)
         dtype = np.result_type(dtype, factors.dtype, np.float64)
         scale = factors.reshape(-1, 1).sum(axis=0)[0]
-    cast = [graph.cast(tensor, dtype) for tensor in tensors]
-    if weights is not None:
         cast = [
-            graph.arithmetic("Mul", tensor, graph.constant(weight, dtype), tensor)
-            for tensor, weight in zip(cast, factors, strict=True)
+            graph.arithmetic("Mul", graph.cast(tensor, dtype), graph.constant(weight, dtype), graph.cast(tensor, dtype))
+            for tensor, weight in zip(tensors, factors, strict=True)
         ]
     summed = total(context, cast)
     return graph.arithmetic("Div", summed, graph.constant(scale, dtype), summed)
