@@ -24,6 +24,8 @@ OURS = {
     "catboost": "monorail.adapters.catboost:CatBoostAdapter",
     "lightgbm": "monorail.adapters.lightgbm:LightGBMAdapter",
     "xgboost": "monorail.adapters.xgboost:XGBoostAdapter",
+    "keras": "monorail.adapters.keras:KerasAdapter",
+    "tensorflow": "monorail.adapters.tensorflow:TensorFlowAdapter",
     "torch": "monorail.adapters.torch:TorchAdapter",
     "onnx": "monorail.adapters.onnx:OnnxAdapter",
     "scikit-learn": "monorail.adapters.sklearn:SklearnAdapter",

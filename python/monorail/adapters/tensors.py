@@ -106,17 +106,22 @@ def row_shape(port: Port, given: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def output_names(names: Sequence[str]) -> list[str]:
-    """What the outputs of a model are called: words that say what they are, else `prediction` for the first."""
+def output_names(names: Sequence[str], *, chosen: bool = False) -> list[str]:
+    """What the outputs of a model are called: words that say what they are, else `prediction` for the first.
+
+    Args:
+        names: as the model calls them.
+        chosen: whether the author gave the names, as keys of a dict, and wants them kept.
+    """
     known = [_KNOWN.get(name.lower().partition(":")[0], "") for name in names]
-    if not any(known):
+    if not any(known) and not chosen:
         known[0] = "prediction"
     made: list[str] = []
     for number, (name, word) in enumerate(zip(names, known, strict=True)):
-        chosen = word if word and word not in made else name.partition(":")[0] or f"output_{number}"
-        while chosen in made:
-            chosen += "_"
-        made.append(chosen)
+        ours = word if word and word not in made else name.partition(":")[0] or f"output_{number}"
+        while ours in made:
+            ours += "_"
+        made.append(ours)
     return made
 
 

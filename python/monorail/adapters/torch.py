@@ -133,7 +133,8 @@ def named(answer: Any) -> dict[str, Any]:
             code="cannot_compile",
             hint="give tensors from forward, rows first",
         )
-    return dict(zip(output_names(list(found)), found.values(), strict=True))
+    chosen = isinstance(answer, Mapping) or hasattr(answer, "_asdict")
+    return dict(zip(output_names(list(found), chosen=chosen), found.values(), strict=True))
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     given = {tensor.name for tensor in graph.initializer}
     _keep(graph.input, [entry for entry in graph.input if entry.name not in given])
     _without_maps(graph)
+    _with_erf(graph)
     del graph.value_info[:]
     del made.metadata_props[:]
     del graph.metadata_props[:]
@@ -113,6 +114,24 @@ def _without_maps(graph: onnx.GraphProto) -> None:
         entry = next(entry for entry in graph.output if entry.name == name)
         entry.CopyFrom(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     _keep(graph.node, [node for node in graph.node if node not in maps])
+
+
+def _with_erf(graph: onnx.GraphProto) -> None:
+    """TensorFlow's Erfc, which tf2onnx passes on although ONNX has no such operator, as 1 - Erf."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Erfc" or node.domain not in ("", "ai.onnx"):
+            nodes.append(node)
+            continue
+        name = node.output[0]
+        one = onnx.helper.make_tensor(f"{name}/one", TensorProto.FLOAT, [], [1.0])
+        nodes += [
+            onnx.helper.make_node("Constant", [], [f"{name}/one"], value=one),
+            onnx.helper.make_node("CastLike", [f"{name}/one", node.input[0]], [f"{name}/one_alike"]),
+            onnx.helper.make_node("Erf", [node.input[0]], [f"{name}/erf"]),
+            onnx.helper.make_node("Sub", [f"{name}/one_alike", f"{name}/erf"], [name]),
+        ]
+    _keep(graph.node, nodes)
 
 
 def _version(model: onnx.ModelProto) -> onnx.ModelProto:

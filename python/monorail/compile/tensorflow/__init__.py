@@ -1,0 +1,1 @@
+"""TensorFlow by tf2onnx."""
