@@ -27,6 +27,7 @@ _FAMILIES = {
         "dummy",
         "encode",
         "ensemble_meta",
+        "function",
         "impute",
         "invert",
         "isotonic",

@@ -124,11 +124,3 @@ def feature_union(context: Context, model: Any, matrix: Matrix) -> Matrix:
     if refused:
         raise RefusalError(refused)
     return stack(parts, any(part.sparse for part in parts))
-
-
-@converter("sklearn.preprocessing._function_transformer.FunctionTransformer")
-def function_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix:
-    """Features unchanged; a function of the user's own cannot be read."""
-    if model.func is not None:
-        raise context.refuse(model, "it calls a Python function")
-    return matrix
