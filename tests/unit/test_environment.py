@@ -3,7 +3,10 @@
 import importlib.metadata
 import platform
 
-from monorail.bundle.environment import environment, installed_versions
+import pytest
+
+from monorail import errors
+from monorail.bundle.environment import _hashed, environment, installed_versions, lock, locked_versions
 
 
 def test_dependencies_are_followed():
@@ -24,3 +27,33 @@ def test_python_and_platform():
     assert described["python"] == platform.python_version()
     assert described["platform"].count("-") == 1
     assert described["packages"] == {}
+
+
+def test_extras_that_are_asked_for_are_followed():
+    plain, more = installed_versions(["hypothesis"]), installed_versions(["hypothesis[numpy]"])
+    assert "numpy" not in plain
+    assert more["numpy"] == importlib.metadata.version("numpy")
+
+
+def test_a_lock_has_hashes_of_what_is_installed_here():
+    locked = lock(["threadpoolctl"])
+    assert locked.hashed, locked.note
+    assert set(locked.versions) == {"threadpoolctl", "numpy", "pyarrow", "cloudpickle"}
+    assert locked_versions(locked.text) == locked.versions
+    assert locked.text.count("--hash=sha256:") >= len(locked.versions)
+    # It names no address.
+    assert "://" not in locked.text
+
+
+def test_without_uv_it_is_locked_without_hashes_and_says_so(monkeypatch):
+    monkeypatch.setattr("monorail.bundle.environment.find_uv", lambda: None)
+    _hashed.cache_clear()
+    locked = lock([])
+    _hashed.cache_clear()
+    assert (locked.hashed, locked_versions(locked.text)) == (False, locked.versions)
+    assert "monorail[worker]" in locked.note
+
+
+def test_a_package_installed_from_a_folder_is_refused_by_name():
+    with pytest.raises(errors.CompileError, match="monorail"):
+        lock(["monorail"])

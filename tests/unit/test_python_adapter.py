@@ -25,11 +25,12 @@ class Frames:
 
 class Worded:
     def predict(self, frame: "pd.DataFrame") -> "pd.Series":  # noqa: UP037
-        return frame["x"]
+        return frame["x"]  # pyright: ignore[reportReturnType]
 
 
 class Unresolved:
-    def predict(self, frame: "pandas.DataFrame"):  # noqa: F821, UP037
+    # Imported for type checkers only.
+    def predict(self, frame: pandas.DataFrame):  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
         return frame["x"]
 
 

@@ -6,6 +6,7 @@ installed packages.
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.metadata
 import json
@@ -163,6 +164,12 @@ def _is_local(name: str) -> bool:
 
 def _owners() -> dict[str, list[str]]:
     """The distributions that bring each top module."""
+    return _owners_on(tuple(sys.path))
+
+
+@functools.cache
+def _owners_on(path: tuple[str, ...]) -> dict[str, list[str]]:
+    # Every installed file's name is looked at for this.
     return {top: list(names) for top, names in importlib.metadata.packages_distributions().items()}
 
 
