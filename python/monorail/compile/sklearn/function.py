@@ -19,8 +19,9 @@ def function_transformer(context: Context, model: Any, matrix: Matrix) -> Matrix
         matrix = replace(matrix, dtype=matrix.common())
     if model.func is None:
         return matrix
-    if hasattr(model, "feature_names_in_") and not model.validate:
-        raise context.refuse(model, "its function is given a table with named columns")
-    if matrix.common() == TEXT:
+    table = hasattr(model, "feature_names_in_") and not model.validate
+    if not table and matrix.common() == TEXT:
         raise context.refuse(model, "its function is given text")
-    return trace(context, model, model.func, model.kw_args or {}, matrix)
+    if table and not all(feature.name for feature in matrix.features):
+        raise context.refuse(model, "its function is given a table whose names are not known here")
+    return trace(context, model, model.func, model.kw_args or {}, matrix, table)

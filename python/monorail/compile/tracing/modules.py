@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Tensor
+from .frame import Frame, Series, plain
 from .indexing import join_columns
 from .operands import spread
-from .values import Array, Recorder, Rows, Turned, fresh_array
+from .values import Array, Recorder, Rows, TraceError, Turned, fresh_array
 
 _STATES = ("random", "memmap", "load", "loadtxt", "genfromtxt", "fromfile", "vectorize", "frompyfunc")
 
@@ -27,6 +29,49 @@ class _IsArray(type):
         return isinstance(instance, Array | Turned | np.ndarray)
 
 
+class _Kind(type):
+    """Makes `isinstance(x, pandas.DataFrame)` say of a traced table what it would say of the original."""
+
+    traced: type
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.traced)
+
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        raise TraceError(f"makes a `pandas.{cls.__name__}` of its own")
+
+
+class Pandas:
+    """The module `pandas` for one trace."""
+
+    def __init__(self, pandas: Any) -> None:
+        self._pandas = pandas
+
+    def __getattr__(self, name: str) -> Any:
+        return replaced_kind(getattr(self._pandas, name))
+
+    def isna(self, obj: Any) -> Any:
+        """Whether values are missing."""
+        return np.isnan(obj) if isinstance(obj, Array) else obj.isna()
+
+    isnull = isna
+
+    def notna(self, obj: Any) -> Any:
+        """Whether values are there."""
+        return ~self.isna(obj)
+
+    notnull = notna
+
+
+def replaced_kind(value: Any) -> Any:
+    """The stand-in for the classes of pandas that a trace has; others as they are."""
+    if isinstance(value, type) and value.__module__.partition(".")[0] == "pandas":
+        traced = {"DataFrame": Frame, "Series": Series}.get(value.__name__)
+        if traced is not None:
+            return _Kind(value.__name__, (), {"traced": traced})
+    return value
+
+
 class _Columns:
     """`numpy.c_`."""
 
@@ -34,7 +79,7 @@ class _Columns:
         self._recorder = recorder
 
     def __getitem__(self, key: Any) -> Any:
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = plain(key if isinstance(key, tuple) else (key,))
         if not any(isinstance(part, Array) for part in parts):
             return np.c_[key]
         if not all(isinstance(part, Array) for part in parts):
@@ -45,8 +90,8 @@ class _Columns:
 class Numpy:
     """The module `numpy` for one trace."""
 
-    def __init__(self, recorder: Recorder, like: Array) -> None:
-        self._recorder, self._like = recorder, like
+    def __init__(self, recorder: Recorder, given: Array | Frame) -> None:
+        self._recorder, self._given = recorder, given
         self.ndarray = _IsArray("ndarray", (), {})
         self.c_ = _Columns(recorder)
 
@@ -55,8 +100,14 @@ class Numpy:
             self._recorder.fail(f"uses `numpy.{name}`")
         return getattr(np, name)
 
+    def _like(self) -> Tensor:
+        """A tensor with as many rows as the input."""
+        given = self._given.to_numpy() if isinstance(self._given, Frame) else self._given
+        return given.traced_tensor
+
     def asarray(self, a: Any, dtype: Any = None, **options: Any) -> Any:
         """The array itself, or a copy of another type."""
+        a = plain(a)
         if isinstance(a, Array):
             return a if dtype is None or np.dtype(dtype) == a.dtype else a.astype(dtype)
         return self.array(a, dtype, **options)
@@ -65,6 +116,7 @@ class Numpy:
 
     def array(self, object: Any, dtype: Any = None, **options: Any) -> Any:
         """A copy; a list of columns becomes rows of a transposed array."""
+        object = plain(object)
         if isinstance(object, Array):
             copied = object.copy()
             return copied if dtype is None else copied.astype(dtype)
@@ -85,7 +137,7 @@ class Numpy:
         if not isinstance(parts[0], Rows) or len(parts) > 2 or isinstance(fill_value, Array):
             self._recorder.fail("makes an array of another shape")
         row = np.full((1, int(parts[1]) if len(parts) == 2 else 1), fill_value, dtype)
-        return fresh_array(self._recorder, spread(self._recorder, row, self._like.traced_tensor), len(parts))
+        return fresh_array(self._recorder, spread(self._recorder, row, self._like()), len(parts))
 
     def zeros(self, shape: Any, dtype: Any = float, **options: Any) -> Any:
         """Zeros."""
@@ -142,6 +194,10 @@ def _names(code: types.CodeType) -> set[str]:
 def _replaced(value: Any, function: types.FunctionType, numpy: Numpy, done: dict[int, Any]) -> Any:
     if value is np:
         return numpy
+    if isinstance(value, types.ModuleType) and value.__name__ == "pandas":
+        return Pandas(value)
+    if isinstance(value, type):
+        return replaced_kind(value)
     if isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
         return _copied(value, numpy, done)
     name = getattr(value, "__name__", None)

@@ -40,6 +40,7 @@ _LOGIC = {
     "bitwise_or": "Or",
     "bitwise_xor": "Xor",
 }
+_CURVES = {*_INEXACT, "exp2", "expm1", "log1p", "log2", "log10", "tan", "sinh", "cosh", "cbrt", "power", "float_power"}
 _FINITE = ("isnan", "isinf", "isfinite")
 _NEEDS_EXACT = {*_COMPARISONS, *_ROUNDING, "trunc", "floor_divide", "remainder", "fmod", "sign", "heaviside"}
 
@@ -72,7 +73,7 @@ def call_ufunc(recorder: Recorder, ufunc: np.ufunc, method: str, inputs: Sequenc
     """What `__array_ufunc__` answers."""
     out = options.pop("out", None)
     if method == "reduce":
-        from .functions import reduce_ufunc
+        from .reductions import reduce_ufunc
 
         return reduce_ufunc(recorder, ufunc, inputs, options)
     if method != "__call__":
@@ -103,8 +104,11 @@ def _elementwise(recorder: Recorder, ufunc: np.ufunc, inputs: Sequence[Any]) -> 
     exact = all(array.traced_exact for array in arrays)
     if name in _NEEDS_EXACT and not exact:
         recorder.fail(f"takes `{name}` of a number that is not exact to the last bit")
-    # Whole numbers and truth values are always finite; the runtime is asked as for other numbers.
-    dtype = np.dtype(np.float64) if name in _FINITE else working_type(recorder, loops[0])
+    dtype = working_type(recorder, loops[0])
+    if name in _FINITE or (dtype == np.dtype(np.float32) and name in _CURVES):
+        # Whole numbers and truth values are always finite; the runtime is asked as for other numbers. What numpy
+        # computes in single precision is nearest to the exact value, rounded.
+        dtype = np.dtype(np.float64)
     work = Work(recorder, name, dtype, width, inputs)
     work.operands = [_operand(recorder, value, loop, dtype) for value, loop in zip(inputs, loops[:-1], strict=True)]
     tensor, kept = _made(work)
