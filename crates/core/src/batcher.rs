@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::engine::Model;
+use crate::engine::{Availability, Callers, Lease, Model};
 use crate::error::{Code, Error, Result};
 use crate::metrics::ModelMetrics;
 use crate::values::{Outputs, RowBuffer};
@@ -124,6 +124,18 @@ impl Batcher {
         }
     }
 
+    /// Has the engine tell when it is free again. Once, before [`Batcher::work`].
+    pub fn listen(self: &Arc<Self>) {
+        let batcher = Arc::downgrade(self);
+        self.model.engine.on_free(Arc::new(move || {
+            if let Some(batcher) = batcher.upgrade() {
+                // Whoever has found it busy under this lock waits by now, and hears it.
+                drop(lock(&batcher.queue));
+                batcher.work.notify_one();
+            }
+        }));
+    }
+
     /// Rows waiting.
     pub fn queue_rows(&self) -> usize {
         self.rows.load(Ordering::Relaxed)
@@ -217,8 +229,9 @@ impl Batcher {
     pub fn work(&self) {
         let mut scratch = self.model.plan.buffer();
         let mut batch = Vec::new();
-        while self.take(&mut batch) {
-            let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch, &mut scratch)));
+        while let Some(mut lease) = self.take(&mut batch) {
+            let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch, &mut scratch, &mut lease)));
+            drop(lease);
             if run.is_err() {
                 let error = Error::new(Code::Internal, "scoring a batch panicked");
                 deliver(batch.drain(..).map(|item| (item.call, Err(error.clone()))));
@@ -232,61 +245,97 @@ impl Batcher {
         }
     }
 
-    /// Waits for rows and takes a batch of them; false once the queue is closed and empty.
-    fn take(&self, batch: &mut Vec<Item>) -> bool {
-        let mut expired = Vec::new();
+    /// Waits for rows and for an engine that is free, and takes a batch; `None` once the queue is closed and empty.
+    ///
+    /// While every worker is busy rows stay in the queue and gather there.
+    fn take(&self, batch: &mut Vec<Item>) -> Option<Lease> {
         let mut queue = lock(&self.queue);
         loop {
             let now = Instant::now();
-            let mut rows = 0;
-            while let Some(item) = queue.items.front() {
-                let fits = rows + item.rows <= self.max_batch_rows && self.model.manifest.row_wise;
-                if !fits && !batch.is_empty() {
-                    break;
+            let Some(waited) = queue.items.front().map(|item| now.saturating_duration_since(item.queued)) else {
+                if queue.closed {
+                    return None;
                 }
-                let Some(item) = queue.items.pop_front() else { break };
-                self.count_out(&item);
-                if item.call.gone.load(Ordering::Relaxed) {
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let lease = match self.model.engine.lease(waited) {
+                Availability::Now(lease) => lease,
+                Availability::Later => {
+                    queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
                     continue;
                 }
-                if item.call.deadline.is_some_and(|deadline| deadline <= now) {
-                    expired.push(item);
-                } else {
-                    if item.scored.is_none() {
-                        self.metrics.queue_seconds.time(now.saturating_duration_since(item.queued));
-                    }
-                    rows += item.rows;
-                    batch.push(item);
-                    if !fits {
-                        break;
-                    }
+                Availability::Down(error) => {
+                    let refused = self.take_all(&mut queue);
+                    drop(queue);
+                    deliver(refused.into_iter().map(|item| (item.call, Err(error.clone()))));
+                    queue = lock(&self.queue);
+                    continue;
                 }
+            };
+            let expired = self.fill(&mut queue, batch, now);
+            let more = !queue.items.is_empty();
+            drop(queue);
+            if more {
+                self.work.notify_one();
             }
-            if !batch.is_empty() || !expired.is_empty() {
-                let more = !queue.items.is_empty();
-                drop(queue);
-                if more {
-                    self.work.notify_one();
-                }
-                deliver(expired.into_iter().map(|item| (item.call, Err(deadline_exceeded()))));
-                return true;
+            deliver(expired.into_iter().map(|item| (item.call, Err(deadline_exceeded()))));
+            if !batch.is_empty() {
+                return Some(lease);
             }
-            if queue.closed {
-                return false;
-            }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            // Nobody waits for what was there: whoever comes next finds the engine free.
+            drop(lease);
+            queue = lock(&self.queue);
         }
     }
 
+    /// Empties the queue.
+    fn take_all(&self, queue: &mut Queue) -> Vec<Item> {
+        let items: Vec<_> = queue.items.drain(..).collect();
+        for item in &items {
+            self.count_out(item);
+        }
+        items
+    }
+
+    /// Moves rows from the queue to a batch, and gives those whose deadline has passed.
+    fn fill(&self, queue: &mut Queue, batch: &mut Vec<Item>, now: Instant) -> Vec<Item> {
+        let mut expired = Vec::new();
+        let mut rows = 0;
+        while let Some(item) = queue.items.front() {
+            let fits = rows + item.rows <= self.max_batch_rows && self.model.manifest.row_wise;
+            if !fits && !batch.is_empty() {
+                break;
+            }
+            let Some(item) = queue.items.pop_front() else { break };
+            self.count_out(&item);
+            if item.call.gone.load(Ordering::Relaxed) {
+                continue;
+            }
+            if item.call.deadline.is_some_and(|deadline| deadline <= now) {
+                expired.push(item);
+            } else {
+                if item.scored.is_none() {
+                    self.metrics.queue_seconds.time(now.saturating_duration_since(item.queued));
+                }
+                rows += item.rows;
+                batch.push(item);
+                if !fits {
+                    break;
+                }
+            }
+        }
+        expired
+    }
+
     /// Scores a batch and delivers its answers; a failure is its guilty caller's alone.
-    fn run(&self, batch: &mut Vec<Item>, scratch: &mut RowBuffer) {
+    fn run(&self, batch: &mut Vec<Item>, scratch: &mut RowBuffer, lease: &mut Lease) {
         let Some(first) = batch.first() else { return };
         if batch.len() == 1 {
             if self.model.manifest.row_wise && first.rows > self.max_batch_rows {
-                return self.run_part(batch);
+                return self.run_part(batch, lease);
             }
-            let (start, rows) = (first.start, first.rows);
-            let outputs = self.score(&first.buffer, start, rows);
+            let outputs = self.run_alone(first, first.rows, lease);
             return answer(batch, outputs.map(Arc::new));
         }
         let start = first.start;
@@ -296,28 +345,32 @@ impl Batcher {
         });
         let rows = batch.iter().map(|item| item.rows).sum();
         let outputs = if together {
-            self.score(&first.buffer, start, rows)
+            self.score(&first.buffer, start, rows, lease, batch)
         } else {
             scratch.clear();
             for item in batch.iter() {
                 scratch.extend(&item.buffer, item.start..item.start + item.rows);
             }
-            self.score(scratch, 0, rows)
+            self.score(scratch, 0, rows, lease, batch)
         };
         match outputs {
             Ok(outputs) => answer(batch, Ok(Arc::new(outputs))),
+            // What ran when its worker was lost must not run twice, unless the model says that it may.
+            Err(error) if error.code() == Code::WorkerLost && !self.model.engine.is_idempotent() => {
+                answer(batch, Err(error));
+            }
             Err(_) => deliver(batch.iter_mut().map(|item| {
-                let alone = self.score(&item.buffer, item.start, item.rows);
+                let alone = item.score(self, item.rows, lease);
                 (item.call.clone(), alone.map(|outputs| item.finish(Arc::new(outputs), 0)))
             })),
         }
     }
 
     /// Scores the next part of a request larger than a batch, and queues the rest behind the others.
-    fn run_part(&self, batch: &mut Vec<Item>) {
+    fn run_part(&self, batch: &mut Vec<Item>, lease: &mut Lease) {
         let Some(item) = batch.first() else { return };
         let rows = self.max_batch_rows;
-        let outputs = self.score(&item.buffer, item.start, rows);
+        let outputs = self.run_alone(item, rows, lease);
         let Some(mut item) = batch.pop() else { return };
         let outputs = match outputs {
             Ok(outputs) => outputs,
@@ -335,12 +388,59 @@ impl Batcher {
         self.work.notify_one();
     }
 
-    fn score(&self, buffer: &RowBuffer, start: usize, rows: usize) -> Result<Outputs> {
+    /// Scores the first `rows` of a caller that has the batch for himself; once more if the worker was lost and the
+    /// model says that it may.
+    fn run_alone(&self, item: &Item, rows: usize, lease: &mut Lease) -> Result<Outputs> {
+        match item.score(self, rows, lease) {
+            Err(error) if error.code() == Code::WorkerLost && self.model.engine.is_idempotent() => {
+                item.score(self, rows, lease)
+            }
+            done => done,
+        }
+    }
+
+    fn score(
+        &self,
+        buffer: &RowBuffer,
+        start: usize,
+        rows: usize,
+        lease: &mut Lease,
+        callers: &[Item],
+    ) -> Result<Outputs> {
         let began = Instant::now();
-        let outputs = self.model.engine.run(buffer, start..start + rows);
+        let outputs = self.model.engine.run_for(buffer, start..start + rows, lease, &Waiting(callers));
         self.metrics.engine_seconds.time(began.elapsed());
         self.metrics.batch_rows.rows(rows);
         outputs
+    }
+}
+
+impl Item {
+    /// Scores its first rows, unless nobody waits for them any more.
+    fn score(&self, batcher: &Batcher, rows: usize, lease: &mut Lease) -> Result<Outputs> {
+        let caller = std::slice::from_ref(self);
+        let is_late = self.call.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if is_late || !Waiting(caller).wait() {
+            return Err(deadline_exceeded());
+        }
+        batcher.score(&self.buffer, self.start, rows, lease, caller)
+    }
+}
+
+/// The callers of a batch, as an engine asks for them.
+struct Waiting<'a>(&'a [Item]);
+
+impl Callers for Waiting<'_> {
+    fn deadline(&self) -> Option<Instant> {
+        let mut latest = None;
+        for item in self.0 {
+            latest = latest.max(Some(item.call.deadline?));
+        }
+        latest
+    }
+
+    fn wait(&self) -> bool {
+        self.0.iter().any(|item| !item.call.gone.load(Ordering::Relaxed))
     }
 }
 

@@ -81,6 +81,11 @@ impl Log {
         Self::new(least, QUEUE_LINES, std::io::stderr())
     }
 
+    /// A log that nobody reads.
+    pub fn nowhere() -> Self {
+        Self { least: Level::Error, lines: sync_channel(0).0, dropped: Arc::default() }
+    }
+
     /// A log on another stream, of which `queue_lines` may wait.
     pub fn new(least: Level, queue_lines: usize, stream: impl Write + Send + 'static) -> (Self, Writer) {
         let (lines, waiting) = sync_channel(queue_lines);

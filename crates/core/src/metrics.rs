@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::engine::worker::Counters;
 use crate::values::Plan;
 
 /// Upper bounds of the time histograms, in seconds.
@@ -109,6 +110,8 @@ pub struct Shown<'a> {
     pub metrics: &'a ModelMetrics,
     pub plan: &'a Plan,
     pub queue_rows: usize,
+    /// Of a model that has workers.
+    pub workers: Option<&'a Counters>,
 }
 
 /// The text of `/metrics`, in Prometheus' exposition format 0.0.4.
@@ -145,6 +148,7 @@ pub fn render(server: &ServerMetrics, models: &[Shown], ready: bool, dropped_lin
     for (model, labels) in &models {
         let _ = writeln!(text, "monorail_queue_rows{{{labels}}} {}", model.queue_rows);
     }
+    write_workers(&mut text, &models);
     head(&mut text, "monorail_unseen_categories_total", "counter", "Strings that no category of the reference equals.");
     for (model, labels) in &models {
         for column in model.plan.columns.iter().filter(|c| c.counts().0) {
@@ -165,6 +169,18 @@ pub fn render(server: &ServerMetrics, models: &[Shown], ready: bool, dropped_lin
     head(&mut text, "monorail_log_lines_dropped_total", "counter", "Log lines dropped because stderr was slow.");
     let _ = writeln!(text, "monorail_log_lines_dropped_total {dropped_lines}");
     text
+}
+
+fn write_workers(text: &mut String, models: &[(&Shown, &String)]) {
+    let with_workers = || models.iter().filter_map(|(model, labels)| Some((model.workers?, labels)));
+    head(text, "monorail_workers", "gauge", "Worker processes that are ready.");
+    for (workers, labels) in with_workers() {
+        let _ = writeln!(text, "monorail_workers{{{labels}}} {}", workers.workers());
+    }
+    head(text, "monorail_worker_restarts_total", "counter", "Worker processes that were replaced, by reason.");
+    for (workers, labels) in with_workers() {
+        workers.write_restarts(text, labels);
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {

@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use monorail_core::batcher::{Answer, Batcher, Call, Mailbox, Turn};
 use monorail_core::bundle::Bundle;
+use monorail_core::engine::model::Options;
 use monorail_core::engine::{Engine, Model};
 use monorail_core::error::{Code, Error, Result};
+use monorail_core::log::{Level, Log};
+use monorail_core::settings::Settings;
 use monorail_core::values::json_in::JsonReader;
-use monorail_core::values::{Outputs, RowBuffer, TensorBuffer, UnknownColumns};
+use monorail_core::values::{Outputs, RowBuffer, TensorBuffer};
 use proptest::prelude::*;
 
 /// The value of `distance` that [`Picky`] cannot stand.
@@ -26,7 +29,10 @@ fn model() -> Model {
     let library =
         std::env::var_os("MONORAIL_ORT_LIB").expect("MONORAIL_ORT_LIB names libonnxruntime; use make test-rust");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/format/format_1");
-    Model::load(Bundle::open(&folder).unwrap(), &PathBuf::from(library), UnknownColumns::Refuse).unwrap()
+    let (settings, (log, _)) = (Settings::default(), Log::stderr(Level::Error));
+    let runtime = PathBuf::from(library);
+    let options = Options { runtime: &runtime, settings: &settings, launch: None, log: &log, stop: &|| false };
+    Model::load(Bundle::open(&folder).unwrap(), options).unwrap()
 }
 
 /// The real engine, but it fails on poisoned rows, notes each batch, and can be held.

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use monorail_core::bundle;
 use monorail_core::engine::Model;
+use monorail_core::engine::model::Options;
+use monorail_core::engine::worker::Launch;
 use monorail_core::error::{Code, Error, Result};
+use monorail_core::log::{Level, Log};
+use monorail_core::settings::Settings;
 use monorail_core::values::{Outputs, RowBuffer, UnknownColumns, arrow_in, arrow_out};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySequence};
@@ -48,8 +52,6 @@ impl Engine {
                     return Err(Error::new(Code::SettingInvalid, message));
                 }
             };
-            // What starts its process is not asked for before there is an engine that does.
-            drop(worker);
             let purpose = bundle::Purpose::Run { trusted, scratch: None };
             let bundle = match manifest {
                 Some(manifest) => bundle::Bundle::from_draft(&path, &manifest, purpose)?,
@@ -58,7 +60,13 @@ impl Engine {
             let manifest = bundle.manifest_json.clone();
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = if threads == 0 { cores } else { threads };
-            Ok(Self { model: Model::load(bundle, &runtime, unknown)?, threads, manifest })
+            let settings = Settings { unknown_columns: unknown, max_workers: threads, ..Settings::default() };
+            let launch = worker.as_deref().map(Launch::from_json).transpose()?;
+            // What workers print is for whoever loads the model; a graph has nothing to say.
+            let log = if launch.is_some() { Log::stderr(Level::Info).0 } else { Log::nowhere() };
+            let (launch, stop) = (launch.as_ref(), &|| false);
+            let options = Options { runtime: &runtime, settings: &settings, launch, log: &log, stop };
+            Ok(Self { model: Model::load(bundle, options)?, threads, manifest })
         })
     }
 

@@ -5,17 +5,22 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 
 use crate::bundle::Bundle;
+use crate::bundle::folder::WorkerFolder;
 use crate::bundle::manifest::Manifest;
-use crate::bundle::stage::Stage;
+use crate::bundle::stage::{NativeStage, StageInput, WorkerStage};
 use crate::error::{Code, Error, Result};
-use crate::signature::Output;
+use crate::log::Log;
+use crate::settings::Settings;
+use crate::signature::{Column, Output, Seen};
 use crate::values::json_out::JsonWriter;
 use crate::values::{Outputs, Plan, RowBuffer, UnknownColumns, arrow_out};
 
+use super::mixed::Mixed;
 use super::native::Native;
+use super::worker::{self, Launch, WorkerEngine, Workers};
 use super::{Engine, golden};
 
 /// A model in memory, ready to score.
@@ -30,27 +35,61 @@ pub struct Model {
     golden: Option<Vec<u8>>,
 }
 
+/// What loading a model needs besides its bundle.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The path of the ONNX Runtime library.
+    pub runtime: &'a Path,
+    pub settings: &'a Settings,
+    /// How its workers are started; needed only where it has some.
+    pub launch: Option<&'a Launch>,
+    /// Where they and what they print are told of.
+    pub log: &'a Log,
+    /// Whether to give up, asked while workers come up.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
 impl Model {
-    /// Loads an opened bundle; `runtime` is the path of the ONNX Runtime library.
+    /// Loads an opened bundle, and starts its workers if it has some.
     ///
     /// # Errors
-    /// `runtime_missing`, `graph_refused`, `signature_invalid`; `bundle_unsupported` for a worker.
-    pub fn load(bundle: Bundle, runtime: &Path, unknown_columns: UnknownColumns) -> Result<Self> {
-        let Bundle { manifest, graph, golden, .. } = bundle;
-        let ([Stage::Native(stage)], Some(graph)) = (manifest.stages.as_slice(), graph) else {
-            return Err(Error::new(Code::BundleUnsupported, "this version runs no workers"));
+    /// `runtime_missing`, `graph_refused`, `signature_invalid`; `worker_failed` where its workers do not come up.
+    pub fn load(bundle: Bundle, options: Options<'_>) -> Result<Self> {
+        let Bundle { manifest, graph, worker, golden, .. } = bundle;
+        let signature = &manifest.signature;
+        let plan = Plan::new(&signature.inputs, manifest.first_inputs(), options.settings.unknown_columns)?;
+        let native = |plan: &Plan| match (manifest.native(), &graph) {
+            (Some(stage), Some(graph)) => load_graph(stage, &graph.bytes, options.runtime, plan, &signature.outputs),
+            _ => Err(Error::new(Code::Internal, "a bundle without its graph")),
         };
-        let plan = Plan::new(&manifest.signature.inputs, &stage.inputs, unknown_columns)?;
-        let mut outputs = Vec::with_capacity(manifest.signature.outputs.len());
-        for output in &manifest.signature.outputs {
-            let stage = stage.outputs.iter().find(|o| o.name == output.name).ok_or_else(|| {
-                Error::new(Code::SignatureInvalid, format!("no stage gives the output \"{}\"", output.name))
-            })?;
-            outputs.push((stage, output));
-        }
-        let engine = Box::new(Native::load(&graph.bytes, runtime, &plan, &outputs)?);
-        let json = JsonWriter::new(&manifest.name, manifest.version, &manifest.signature.outputs);
-        let schema = arrow_out::schema(&manifest.signature.outputs);
+        let workers = |gives: &Schema, stage: &WorkerStage, folder: Option<WorkerFolder>| {
+            let (Some(folder), Some(launch)) = (folder, options.launch) else {
+                return Err(Error::new(Code::Internal, "nothing says how the model's workers are started"));
+            };
+            let stage = worker::Stage {
+                who: format!("{}@{}", manifest.name, manifest.version),
+                columns: &signature.inputs,
+                plan: &plan,
+                gives: gives.clone(),
+                is_idempotent: stage.idempotent,
+                folder,
+            };
+            Workers::start(stage, launch.clone(), options.settings, options.log.clone(), options.stop)
+        };
+        let schema = arrow_out::schema(&signature.outputs);
+        let engine: Box<dyn Engine> = match (manifest.worker(), manifest.native()) {
+            (None, _) => Box::new(native(&plan)?),
+            (Some(stage), None) => {
+                Box::new(WorkerEngine::new(workers(&schema, stage, worker)?, signature.outputs.clone()))
+            }
+            (Some(stage), Some(next)) => {
+                let between = between(&stage.columns, &next.inputs)?;
+                let graph = native(&between)?;
+                let workers = workers(&worker::columns_schema(&stage.columns), stage, worker)?;
+                Box::new(Mixed::new(workers, between, graph))
+            }
+        };
+        let json = JsonWriter::new(&manifest.name, manifest.version, &signature.outputs);
         Ok(Self { plan, engine, json, schema, golden, manifest })
     }
 
@@ -124,4 +163,25 @@ impl Model {
         }
         all.ok_or_else(|| Error::new(Code::Internal, "no batch was scored"))
     }
+}
+
+fn load_graph(stage: &NativeStage, graph: &[u8], runtime: &Path, plan: &Plan, wanted: &[Output]) -> Result<Native> {
+    let mut outputs = Vec::with_capacity(wanted.len());
+    for output in wanted {
+        let stage = stage.outputs.iter().find(|o| o.name == output.name).ok_or_else(|| {
+            Error::new(Code::SignatureInvalid, format!("no stage gives the output \"{}\"", output.name))
+        })?;
+        outputs.push((stage, output));
+    }
+    Native::load(graph, runtime, plan, &outputs)
+}
+
+/// Where a worker's columns go in the inputs of the graph after it. What it gives may be infinite: only callers are
+/// held to what the reference had.
+fn between(columns: &[Column], inputs: &[StageInput]) -> Result<Plan> {
+    let mut columns = columns.to_vec();
+    for column in &mut columns {
+        column.seen = Some(Seen { infinity: true, ..Seen::default() });
+    }
+    Plan::new(&columns, inputs, UnknownColumns::Ignore)
 }

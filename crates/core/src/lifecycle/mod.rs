@@ -18,6 +18,8 @@ use crate::batcher::Batcher;
 use crate::bundle::{Bundle, Purpose};
 use crate::catalog::Catalog;
 use crate::engine::Model;
+use crate::engine::model::Options;
+use crate::engine::worker::Launch;
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use crate::metrics::{self, ServerMetrics};
@@ -38,6 +40,9 @@ pub struct ModelSpec {
     /// Whether code in it may run.
     #[serde(default)]
     pub trusted: bool,
+    /// How its workers are started, if it has some: the JSON of a [`Launch`].
+    #[serde(default)]
+    pub worker: Option<String>,
 }
 
 /// Where in its life a server is. Only ever goes forward.
@@ -138,6 +143,7 @@ impl Shared {
                 metrics: &s.batcher.metrics,
                 plan: &s.batcher.model.plan,
                 queue_rows: s.batcher.queue_rows(),
+                workers: s.batcher.model.engine.workers(),
             })
             .collect();
         metrics::render(&self.metrics, &shown, self.ready().is_ok(), self.log.dropped())
@@ -299,8 +305,14 @@ impl Keeper {
         for (batcher, _) in &engines {
             batcher.close();
         }
-        for (_, thread) in engines {
+        let mut served = Vec::new();
+        for (batcher, thread) in engines {
             let _ = thread.join();
+            batcher.model.engine.end(false);
+            served.push(batcher);
+        }
+        for batcher in served {
+            batcher.model.engine.end(true);
         }
         self.tell(|outcome| outcome.stopped = true);
     }
@@ -321,7 +333,7 @@ impl Keeper {
             }
             let settings = self.settings.model(&spec.name);
             let began = Instant::now();
-            let model = load_model(spec, settings, &self.runtime)?;
+            let model = load_model(spec, settings, &self.runtime, &self.shared)?;
             let golden = model.check_golden()?.require(&spec.name, spec.version)?;
             if golden.rows == 0 {
                 self.shared.log.warning(format_args!(
@@ -329,7 +341,10 @@ impl Keeper {
                     spec.name, spec.version
                 ));
             }
-            let batcher = Arc::new(Batcher::new(Arc::new(model), settings.max_batch_rows, settings.max_queue_rows));
+            let batcher = Batcher::new(Arc::new(model), settings.max_batch_rows, settings.max_queue_rows);
+            let batcher = Arc::new(batcher);
+            batcher.listen();
+            let threads = batcher.model.engine.parallel(threads);
             for _ in 0..threads {
                 let worker = batcher.clone();
                 let thread = std::thread::Builder::new()
@@ -355,7 +370,9 @@ impl Keeper {
     }
 }
 
-fn load_model(spec: &ModelSpec, settings: &Settings, runtime: &Path) -> Result<Model> {
+fn load_model(spec: &ModelSpec, settings: &Settings, runtime: &Path, shared: &Shared) -> Result<Model> {
     let bundle = Bundle::open_for(&spec.path, Purpose::Run { trusted: spec.trusted, scratch: None })?;
-    Model::load(bundle, runtime, settings.unknown_columns)
+    let launch = spec.worker.as_deref().map(Launch::from_json).transpose()?;
+    let (launch, stop) = (launch.as_ref(), || shared.stage() >= Stage::Stopped);
+    Model::load(bundle, Options { runtime, settings, launch, log: &shared.log, stop: &stop })
 }

@@ -43,7 +43,7 @@ thread_local! {
 
 /// Runs work whose panics are nobody's to read about: written to stderr by whoever sends the right bytes, they
 /// would fill a log, or a pipe that nobody reads and with it the thread. All other panics are said as before.
-fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();

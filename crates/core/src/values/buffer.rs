@@ -34,6 +34,13 @@ impl TextBuffer {
         self.ends.get(i).and_then(|&end| self.bytes.get(start..end)).unwrap_or("")
     }
 
+    /// The bytes of some strings, end to end.
+    pub fn bytes_of(&self, range: &Range<usize>) -> &[u8] {
+        let end = |place: usize| place.checked_sub(1).map_or(Some(0), |last| self.ends.get(last).copied());
+        let bytes = end(range.start).zip(end(range.end)).and_then(|(start, end)| self.bytes.as_bytes().get(start..end));
+        bytes.unwrap_or_default()
+    }
+
     fn truncate(&mut self, len: usize) {
         self.ends.truncate(len);
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));

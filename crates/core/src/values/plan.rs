@@ -22,7 +22,7 @@ pub enum UnknownColumns {
 
 /// A place in the graph's inputs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// Index of the graph input.
     pub tensor: usize,
     /// Elements before it in the input's row.
@@ -35,7 +35,7 @@ pub(super) struct Slot {
 
 /// How a column's values are taken: its kind, folded with nullability where the graph's type depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Store {
+pub(crate) enum Store {
     Bool,
     /// A nullable bool: float64 with NaN for null.
     BoolOrNull,
@@ -57,18 +57,18 @@ pub struct PlannedColumn {
     /// The name and a closing quote, as JSON spells it; empty where JSON must escape it.
     pub(super) quoted: Box<[u8]>,
     pub kind: Kind,
-    pub(super) nullable: bool,
+    pub(crate) nullable: bool,
     pub(super) zoned: bool,
     pub(super) infinity: bool,
-    pub(super) store: Store,
+    pub(crate) store: Store,
     /// Element type of a tensor, the kind otherwise.
-    pub(super) element: Kind,
+    pub(crate) element: Kind,
     /// Least and greatest value of an integer column.
     pub(super) bounds: (i128, i128),
-    pub(super) width: usize,
+    pub(crate) width: usize,
     pub(super) shape: Vec<usize>,
     /// `None` where the graph does not use the column: it is checked all the same.
-    pub(super) slot: Option<Slot>,
+    pub(crate) slot: Option<Slot>,
     /// What training saw, to count what it did not.
     pub(super) range: Option<(f64, f64)>,
     pub(super) categories: Option<HashSet<Box<str>, foldhash::fast::RandomState>>,
