@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import sys
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_a_lock_has_hashes_of_what_is_installed_here():
 
 
 def test_without_uv_it_is_locked_without_hashes_and_says_so(monkeypatch):
-    monkeypatch.setattr("monorail.bundle.environment.find_uv", lambda: None)
+    monkeypatch.setitem(sys.modules, "uv", None)
+    monkeypatch.setenv("PATH", "")
     _hashed.cache_clear()
     locked = lock([])
     _hashed.cache_clear()

@@ -64,8 +64,8 @@ def command_of(program: str) -> str:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     for name in _THREADS:
         variables.setdefault(name, "1")
-    # -I: no variable, no user's packages, no working folder decide what is imported. -B: nothing is written.
-    arguments = ["-I", "-B", "-X", "faulthandler", str(_PROGRAM)]
+    # -I: no variable, no user's packages, no working folder decide what is imported.
+    arguments = ["-I", "-X", "faulthandler", str(_PROGRAM)]
     return json.dumps({"program": program, "arguments": arguments, "environment": variables})
 
 
