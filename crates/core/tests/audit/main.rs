@@ -67,7 +67,32 @@ fn only_three_domains_are_known() {
         refused(&of(&[]).bytes(8, import.0), &format!("the domain \"{domain}\""));
     }
     refused(&of(&[node("EPContext", "com.microsoft", &[], &["c"], &[])]), "outside the graph");
-    refused(&of(&[]).bytes(25, message().bytes(1, "F").bytes(10, "custom").0), "the domain \"custom\"");
+}
+
+#[test]
+fn local_functions_may_bring_a_domain() {
+    let add = node("Add", "", &["a", "b"], &["c"], &[]);
+    let import = |domain: &str| message().bytes(1, domain).int(2, 1).0;
+    let own = |domain: &str, called: &Message| {
+        let body =
+            message().bytes(1, "F").all(7, std::slice::from_ref(&add)).bytes(9, import(domain)).bytes(10, domain);
+        of(std::slice::from_ref(called)).bytes(8, import(domain)).bytes(25, body.0)
+    };
+    let call = |op: &str, domain: &str| node(op, domain, &["a", "b"], &["c"], &[]);
+    for domain in ["custom", "pkg.onnxscript.torch_lib", "this"] {
+        let facts = audit("graph.onnx", &own(domain, &call("F", domain)).0).unwrap();
+        assert_eq!(facts.opsets, [("ai.onnx".to_owned(), 21)].into(), "{domain}: not an operator set of the runtime");
+        assert_eq!(facts.nodes, 2);
+        refused(&own(domain, &call("G", domain)), &format!("the domain \"{domain}\" has no such local function"));
+        refused(&own(domain, &call("F", "other")), "the domain \"other\"");
+    }
+    let overloaded = call("F", "custom").bytes(8, "second");
+    refused(&own("custom", &overloaded), "no such local function");
+    for domain in ["ai.onnx.training", "AI.ONNX", "com.microsoft.nchwc", "com.ms.internal.nhwc", "org.pytorch.aten"] {
+        refused(&own(domain, &call("F", domain)), &format!("the domain \"{domain}\""));
+    }
+    let hidden = message().bytes(1, "G").all(7, &[call("Run", "elsewhere")]).bytes(10, "custom");
+    refused(&own("custom", &call("F", "custom")).bytes(25, hidden.0), "the domain \"elsewhere\"");
 }
 
 #[test]
@@ -118,6 +143,39 @@ fn loops_end() {
     refused(&of(&[constant(two), loop_node("trips", &body)]), "values of two types");
     let computed = node("Shape", "", &["x"], &["trips"], &[]);
     refused(&of(&[computed, loop_node("trips", &body)]), "not a constant");
+    // A length of what a caller feeds has an end, wherever it is asked for.
+    let x = message().bytes(1, "x");
+    let with = |nodes: &[Message]| model(&graph(nodes, &[]).bytes(11, &x.0));
+    let lengths = |of: &str| node("Shape", "", &[of], &["lengths"], &[]);
+    let picked = node("Gather", "", &["lengths", "place"], &["trips"], &[]);
+    let cast = |to: i64| node("Cast", "", &["lengths"], &["trips"], &[attribute_int("to", to)]);
+    let end = loop_node("trips", &body);
+    accepted(&with(&[lengths("x"), picked.clone(), end.clone()]));
+    accepted(&with(&[lengths("x"), cast(6), end.clone()]));
+    let turned = node("Transpose", "", &["x"], &["turned"], &[]);
+    accepted(&with(&[turned, lengths("turned"), picked.clone(), end.clone()]));
+    let branch = graph(&[lengths("x"), picked.clone(), end.clone()], &[]);
+    accepted(&with(&[node("If", "", &["c"], &["y"], &[attribute_graph("then_branch", &branch)])]));
+    // Half floats make an infinity of a length; a tensor of no elements may have any length.
+    refused(&with(&[lengths("x"), cast(10), end.clone()]), "not a constant");
+    let empty = node("ConstantOfShape", "", &["huge"], &["none"], &[]);
+    refused(&with(&[empty, lengths("none"), picked.clone(), end.clone()]), "not a constant");
+    refused(&with(&[picked.clone(), lengths("x"), end.clone()]), "not a constant");
+    refused(
+        &with(&[lengths("x"), node("Mul", "", &["lengths", "lengths"], &["trips"], &[]), end.clone()]),
+        "not a constant",
+    );
+    refused(
+        &with(&[lengths("x"), picked.clone(), node("Add", "", &["a", "a"], &["trips"], &[]), end.clone()]),
+        "not a constant",
+    );
+    let heavy = graph(&vec![node("Identity", "", &["a"], &["b"], &[]); 300], &[]);
+    refused(&with(&[lengths("x"), picked.clone(), loop_node("trips", &heavy)]), "node runs a call");
+    // What a body or a function is given is fed by nobody outside.
+    let inner = graph(&[lengths("x"), picked.clone(), end.clone()], &[]).bytes(11, &x.0);
+    refused(&of(&[node("If", "", &["c"], &["y"], &[attribute_graph("then_branch", &inner)])]), "not a constant");
+    let called = function("F", &[lengths("x"), picked, end]).bytes(4, "x");
+    refused(&of(&[]).bytes(25, called.0), "not a constant");
     // An initializer that is an input too can be given another value by the caller.
     let input = message().bytes(1, "trips");
     let fed = graph(&[loop_node("trips", &body)], &[int64("trips", &[], &[1])]).bytes(11, &input.0);

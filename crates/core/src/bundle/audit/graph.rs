@@ -1,14 +1,15 @@
 //! Graphs, nodes and local functions of a model, and what running them costs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::schema::{ATTRIBUTE, DIMENSION, FUNCTION, GRAPH, NODE, SHAPE, TENSOR_TYPE, TYPE, VALUE_INFO};
+use super::scope::{Known, Scope};
 use super::tensor::check_tensor;
 use super::trees::check_trees;
 use super::wire::{Checked, Fault, Fields, Value, fault};
 use super::{
-    LIMIT_ATTRIBUTES, LIMIT_CALL_DEPTH, LIMIT_GRAPH_DEPTH, LIMIT_LOOP_DEPTH, LIMIT_LOOPS, LIMIT_NODES, LIMIT_TRIPS,
-    LIMIT_WORK, Port, known_domain,
+    LIMIT_ATTRIBUTES, LIMIT_CALL_DEPTH, LIMIT_GRAPH_DEPTH, LIMIT_LOOP_DEPTH, LIMIT_LOOPS, LIMIT_NODES, LIMIT_WORK,
+    Port, known_domain,
 };
 use crate::names::shorten;
 
@@ -51,7 +52,7 @@ impl Cost {
 }
 
 /// The name of a local function: domain, name, overload.
-type Key<'a> = (&'static str, &'a str, &'a str);
+type Key<'a> = (&'a str, &'a str, &'a str);
 
 enum State {
     New,
@@ -65,39 +66,15 @@ struct Function<'a> {
     state: State,
 }
 
-/// The names a graph defines, and the single int64 constants among them.
-struct Scope<'a, 'p> {
-    parent: Option<&'p Scope<'a, 'p>>,
-    constants: HashMap<&'a str, Option<i64>>,
-}
-
-impl<'a> Scope<'a, '_> {
-    fn define(&mut self, name: &'a str, constant: Option<i64>) {
-        // What is defined twice has no one value.
-        self.constants.entry(name).and_modify(|c| *c = None).or_insert(constant);
-    }
-
-    fn constant(&self, name: &str) -> Option<i64> {
-        let mut scope = Some(self);
-        while let Some(here) = scope {
-            if let Some(constant) = here.constants.get(name) {
-                return *constant;
-            }
-            scope = here.parent;
-        }
-        None
-    }
-}
-
 /// A node, read.
-struct Node<'a> {
-    inputs: Vec<&'a str>,
-    outputs: Vec<&'a str>,
+pub(super) struct Node<'a> {
+    pub inputs: Vec<&'a str>,
+    pub outputs: Vec<&'a str>,
     name: &'a str,
-    op: &'a str,
-    domain: &'static str,
+    pub op: &'a str,
+    pub domain: &'a str,
     overload: &'a str,
-    attributes: Vec<(&'a str, &'a [u8])>,
+    pub attributes: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> Node<'a> {
@@ -111,11 +88,34 @@ impl<'a> Node<'a> {
 #[derive(Default)]
 pub struct Auditor<'a> {
     functions: BTreeMap<Key<'a>, Function<'a>>,
+    /// Domains that local functions bring.
+    domains: BTreeSet<&'a str>,
     /// Nodes read, each once.
     read: u64,
 }
 
 impl<'a> Auditor<'a> {
+    /// Notes the domain of a local function, before any of them is looked at.
+    pub fn add_domain(&mut self, bytes: &'a [u8]) -> Checked<()> {
+        let mut fields = Fields::new(bytes, &FUNCTION);
+        while let Some((number, value)) = fields.next()? {
+            if number == 10 && known_domain(value.text()?).is_err() {
+                self.domains.insert(own_domain(value.text()?)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A domain that nodes may be of, as the manifest writes it.
+    pub fn domain(&self, domain: &'a str) -> Checked<&'a str> {
+        if self.domains.contains(domain) { Ok(domain) } else { known_domain(domain) }
+    }
+
+    /// Whether a domain is one of local functions alone.
+    pub fn is_own(&self, domain: &str) -> bool {
+        self.domains.contains(domain)
+    }
+
     /// Notes a local function.
     pub fn add_function(&mut self, bytes: &'a [u8]) -> Checked<()> {
         let (mut domain, mut name, mut overload) = (known_domain("")?, "", "");
@@ -126,9 +126,9 @@ impl<'a> Auditor<'a> {
                 1 => name = value.text()?,
                 7 => nodes.push(value.bytes()),
                 9 => {
-                    super::opset(value)?;
+                    self.domain(super::opset(value)?.0)?;
                 }
-                10 => domain = known_domain(value.text()?)?,
+                10 => domain = self.domain(value.text()?)?,
                 11 => {
                     // A default of an attribute: data only.
                     let held = check_attribute(value.bytes())?;
@@ -170,7 +170,7 @@ impl<'a> Auditor<'a> {
             State::New => function.state = State::Open,
         }
         let nodes = std::mem::take(&mut function.nodes);
-        let scope = Scope { parent: None, constants: HashMap::new() };
+        let scope = Scope::new(None);
         let mut cost = self.nodes(&nodes, scope, &place(), 0, calls + 1)?;
         cost.call_depth += 1;
         cost.check().map_err(|f| f.at(place))?;
@@ -185,7 +185,8 @@ impl<'a> Auditor<'a> {
         if depth > LIMIT_GRAPH_DEPTH {
             return Err(fault(format!("graphs are nested deeper than {LIMIT_GRAPH_DEPTH}")));
         }
-        let mut scope = Scope { parent, constants: HashMap::new() };
+        let mut scope = Scope::new(parent);
+        let (mut fed, mut initialized) = (Vec::new(), Vec::new());
         let (mut name, mut nodes) = ("", Vec::new());
         let mut fields = Fields::new(bytes, &GRAPH);
         while let Some((number, value)) = fields.next()? {
@@ -194,12 +195,18 @@ impl<'a> Auditor<'a> {
                 2 => name = value.text()?,
                 5 => {
                     let tensor = check_tensor(value.bytes()).map_err(|f| f.at(|| "initializer".to_owned()))?;
-                    scope.define(tensor.name, tensor.single_int());
+                    initialized.push((tensor.name, tensor.single_int()));
                 }
-                11 => scope.define(port_name(value)?, None),
+                11 => fed.push(port_name(value)?),
                 _ => {}
             }
         }
+        // What a caller feeds has the rows and the shape of its signature. A name that is also initialized has no one value.
+        let input = if depth == 0 { Known::Fed } else { Known::Nothing };
+        fed.into_iter().for_each(|name| scope.define(name, input));
+        initialized
+            .into_iter()
+            .for_each(|(name, value)| scope.define(name, value.map_or(Known::Nothing, Known::Number)));
         self.nodes(&nodes, scope, &format!("graph \"{}\"", shorten(name)), depth, calls)
     }
 
@@ -217,13 +224,13 @@ impl<'a> Auditor<'a> {
         }
         let mut read = Vec::with_capacity(nodes.len());
         for (index, bytes) in nodes.iter().enumerate() {
-            let node = read_node(bytes).map_err(|f| f.at(|| format!("node {index} of {within}")))?;
-            let constant = match self.functions.contains_key(&node.key()) {
-                true => None,
-                false => constant_node(&node).map_err(|f| f.at(|| node_place(index, &node, within)))?,
+            let node = self.read_node(bytes).map_err(|f| f.at(|| format!("node {index} of {within}")))?;
+            let known = match self.functions.contains_key(&node.key()) {
+                true => Known::Nothing,
+                false => scope.given_by(&node).map_err(|f| f.at(|| node_place(index, &node, within)))?,
             };
             for &output in &node.outputs {
-                scope.define(output, constant);
+                scope.define(output, known);
             }
             read.push(node);
         }
@@ -234,8 +241,47 @@ impl<'a> Auditor<'a> {
         Ok(cost)
     }
 
+    fn read_node(&self, bytes: &'a [u8]) -> Checked<Node<'a>> {
+        let mut node = Node {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            name: "",
+            op: "",
+            domain: known_domain("")?,
+            overload: "",
+            attributes: Vec::new(),
+        };
+        let mut domain = "";
+        let mut fields = Fields::new(bytes, &NODE);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => node.inputs.push(value.text()?),
+                2 => node.outputs.push(value.text()?),
+                3 => node.name = value.text()?,
+                4 => node.op = value.text()?,
+                5 => node.attributes.push((attribute_name(value.bytes())?, value.bytes())),
+                7 => domain = value.text()?,
+                8 => node.overload = value.text()?,
+                _ => {}
+            }
+        }
+        let place = |n: &Node<'_>| format!("node \"{}\" ({})", shorten(n.name), shorten(n.op));
+        node.domain = self.domain(domain).map_err(|f| f.at(|| place(&node)))?;
+        if node.attributes.len() > LIMIT_ATTRIBUTES {
+            return Err(fault(format!("more than {LIMIT_ATTRIBUTES} attributes")).at(|| place(&node)));
+        }
+        let mut names = HashSet::new();
+        if let Some((name, _)) = node.attributes.iter().find(|(name, _)| !names.insert(*name)) {
+            return Err(fault(format!("attribute \"{}\" is there twice", shorten(name))).at(|| place(&node)));
+        }
+        Ok(node)
+    }
+
     fn node(&mut self, node: &Node<'a>, scope: &Scope<'a, '_>, depth: u32, calls: u32) -> Checked<Cost> {
         let key = node.key();
+        if self.is_own(node.domain) && !self.functions.contains_key(&key) {
+            return Err(fault(format!("the domain \"{}\" has no such local function", shorten(node.domain))));
+        }
         if node.domain == "com.microsoft" && OUTSIDE.contains(&node.op) {
             return Err(fault("the operator hands its work to something outside the graph"));
         }
@@ -262,7 +308,7 @@ impl<'a> Auditor<'a> {
             "Loop" if standard => {
                 cost.loops = cost.loops.saturating_add(1);
                 cost.loop_depth += 1;
-                cost.work = inner.work.saturating_mul(trips(node, scope)?);
+                cost.work = inner.work.saturating_mul(scope.trips(node)?);
             }
             "Scan" | "SequenceMap" if standard => {
                 // Its turns are the length of its input, which is there already.
@@ -281,58 +327,17 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// The turns of a loop, which must be a constant.
-fn trips(node: &Node<'_>, scope: &Scope<'_, '_>) -> Checked<u64> {
-    let count = node.inputs.first().and_then(|name| scope.constant(name));
-    let Some(count) = count else {
-        return Err(fault("the number of the loop's turns is not a constant of the graph"));
-    };
-    // A negative count is no turn at all.
-    let count = u64::try_from(count).unwrap_or(0);
-    if count > LIMIT_TRIPS {
-        return Err(fault(format!("the loop takes {count} turns; at most {LIMIT_TRIPS} are allowed")));
+/// A domain that a local function brings: any but those the runtime keeps for itself.
+fn own_domain(domain: &str) -> Checked<&str> {
+    let reserved = ["ai.onnx", "com.microsoft", "com.ms.", "org.pytorch.aten"];
+    if reserved.iter().any(|start| domain.to_ascii_lowercase().starts_with(start)) {
+        return known_domain(domain);
     }
-    Ok(count)
+    Ok(domain)
 }
 
 fn node_place(index: usize, node: &Node<'_>, within: &str) -> String {
     format!("node {index} \"{}\" ({}) of {within}", shorten(node.name), shorten(node.op))
-}
-
-fn read_node(bytes: &[u8]) -> Checked<Node<'_>> {
-    let mut node = Node {
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        name: "",
-        op: "",
-        domain: known_domain("")?,
-        overload: "",
-        attributes: Vec::new(),
-    };
-    let mut domain = "";
-    let mut fields = Fields::new(bytes, &NODE);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            1 => node.inputs.push(value.text()?),
-            2 => node.outputs.push(value.text()?),
-            3 => node.name = value.text()?,
-            4 => node.op = value.text()?,
-            5 => node.attributes.push((attribute_name(value.bytes())?, value.bytes())),
-            7 => domain = value.text()?,
-            8 => node.overload = value.text()?,
-            _ => {}
-        }
-    }
-    let place = |n: &Node<'_>| format!("node \"{}\" ({})", shorten(n.name), shorten(n.op));
-    node.domain = known_domain(domain).map_err(|f| f.at(|| place(&node)))?;
-    if node.attributes.len() > LIMIT_ATTRIBUTES {
-        return Err(fault(format!("more than {LIMIT_ATTRIBUTES} attributes")).at(|| place(&node)));
-    }
-    let mut names = HashSet::new();
-    if let Some((name, _)) = node.attributes.iter().find(|(name, _)| !names.insert(*name)) {
-        return Err(fault(format!("attribute \"{}\" is there twice", shorten(name))).at(|| place(&node)));
-    }
-    Ok(node)
 }
 
 fn attribute_name(bytes: &[u8]) -> Checked<&str> {
@@ -369,26 +374,6 @@ fn check_attribute(bytes: &[u8]) -> Checked<Held<'_>> {
         }
     }
     Ok(held)
-}
-
-/// The single int64 that a `Constant` node gives.
-fn constant_node(node: &Node<'_>) -> Checked<Option<i64>> {
-    if node.op != "Constant" || node.domain != "ai.onnx" {
-        return Ok(None);
-    }
-    let [(name, bytes)] = node.attributes.as_slice() else { return Ok(None) };
-    let mut constant = None;
-    let mut fields = Fields::new(bytes, &ATTRIBUTE);
-    while let Some((number, value)) = fields.next()? {
-        match (number, *name) {
-            (3, "value_int") => constant = Some(value.int()),
-            (5, "value") => constant = check_tensor(value.bytes())?.single_int(),
-            // Given by a function's caller.
-            (21, _) => return Ok(None),
-            _ => {}
-        }
-    }
-    Ok(constant)
 }
 
 fn port_name(value: Value<'_>) -> Checked<&str> {

@@ -7,6 +7,7 @@
 
 mod graph;
 mod schema;
+mod scope;
 mod tensor;
 mod trees;
 mod wire;
@@ -30,7 +31,7 @@ pub const LIMIT_CALL_DEPTH: u32 = 16;
 pub const LIMIT_LOOPS: u64 = 64;
 /// Deepest nesting of loops.
 pub const LIMIT_LOOP_DEPTH: u32 = 2;
-/// Most turns of one loop.
+/// Most turns of one loop; as many are reckoned for one whose turns are a length of an input.
 pub const LIMIT_TRIPS: u64 = 65_536;
 /// Most node runs of one call, counting a loop's body once a turn.
 pub const LIMIT_WORK: u64 = 1 << 24;
@@ -73,7 +74,7 @@ fn audit_model(bytes: &[u8]) -> Checked<Facts> {
     if bytes.get(4..8) == Some(b"ORTM") {
         return Err(fault("this is a file of ONNX Runtime's own format, not ONNX"));
     }
-    let mut opsets = BTreeMap::new();
+    let (mut imports, mut functions) = (Vec::new(), Vec::new());
     let mut auditor = Auditor::default();
     let (mut graph, mut ir_version) = (None, 0);
     let mut fields = Fields::new(bytes, &schema::MODEL);
@@ -81,14 +82,12 @@ fn audit_model(bytes: &[u8]) -> Checked<Facts> {
         match number {
             1 => ir_version = value.int(),
             7 => graph = Some(value.bytes()),
-            8 => {
-                let (domain, version) = opset(value)?;
-                if opsets.insert(domain.to_owned(), version).is_some() {
-                    return Err(fault(format!("the operator set {domain} is imported twice")));
-                }
-            }
+            8 => imports.push(opset(value)?),
             14 => metadata(value)?,
-            25 => auditor.add_function(value.bytes())?,
+            25 => {
+                auditor.add_domain(value.bytes())?;
+                functions.push(value.bytes());
+            }
             _ => {}
         }
     }
@@ -97,12 +96,23 @@ fn audit_model(bytes: &[u8]) -> Checked<Facts> {
         // Before, every initializer was an input too, and so never a constant.
         return Err(fault(format!("the file has IR version {ir_version}; at least 4 is needed")));
     }
+    for function in functions {
+        auditor.add_function(function)?;
+    }
+    let mut opsets = BTreeMap::new();
+    for (domain, version) in imports {
+        let domain = auditor.domain(domain)?;
+        // What brings its own operators needs no set of them.
+        if !auditor.is_own(domain) && opsets.insert(domain.to_owned(), version).is_some() {
+            return Err(fault(format!("the operator set {domain} is imported twice")));
+        }
+    }
     let nodes = auditor.check_all(graph)?;
     let (inputs, outputs) = graph::ports(graph)?;
     Ok(Facts { opsets, inputs, outputs, nodes })
 }
 
-/// One imported operator set: its domain, which must be one of three, and version.
+/// One imported operator set: its domain and version.
 fn opset(value: Value<'_>) -> Checked<(&str, u64)> {
     let (mut domain, mut version) = ("", 0);
     let mut fields = Fields::new(value.bytes(), &schema::OPSET);
@@ -112,7 +122,7 @@ fn opset(value: Value<'_>) -> Checked<(&str, u64)> {
             _ => version = value.int().cast_unsigned(),
         }
     }
-    Ok((known_domain(domain)?, version))
+    Ok((domain, version))
 }
 
 /// The domain as the manifest writes it.

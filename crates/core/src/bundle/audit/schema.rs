@@ -128,12 +128,15 @@ pub const VALUE_INFO: Schema = Schema {
     ],
 };
 
-/// Of the types only tensors: other types cannot enter or leave a graph of ours.
+/// Only tensors are read further: what has another type can neither be fed nor be an answer.
 pub const TYPE: Schema = Schema {
     name: "TypeProto",
     fields: &[
         Known(1, Bytes, false), // tensor_type
+        Known(4, Bytes, false), // sequence_type
+        Known(5, Bytes, false), // map_type
         Known(6, Bytes, false),
+        Known(9, Bytes, false), // optional_type
     ],
 };
 
