@@ -41,7 +41,13 @@ class XGBoostAdapter(Adapter):
         return Description(kind, default_outputs(kind, offers), offers, classes, needed, fitted_names(model))
 
     def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """`predict`, `predict_proba` and margins, as asked for."""
+        """`predict`, `predict_proba` and margins, as asked for.
+
+        Raises:
+            ValueError: a category that training did not see. XGBoost 3 means to refuse those, and does so only for one
+                that sorts behind all it knows; for another it would answer as for the next one it knows.
+        """
+        _check_categories(model if _is_booster(model) else model.get_booster(), frame)
         if _is_booster(model):
             data = quietly(_data, model, frame)
             asked = {
@@ -60,6 +66,26 @@ class XGBoostAdapter(Adapter):
 
 def _is_booster(model: Any) -> bool:
     return "xgboost.core.Booster" in class_modules(model)
+
+
+def _check_categories(booster: Any, frame: Any) -> None:
+    if not hasattr(frame, "dtypes") or not hasattr(booster, "get_categories"):
+        return
+    if not any(type(dtype).__name__ == "CategoricalDtype" for dtype in frame.dtypes):
+        return
+    for name, known in booster.get_categories(export_to_arrow=True).to_arrow():
+        if known is None or type(frame[name].dtype).__name__ != "CategoricalDtype":
+            continue
+        here = frame[name].cat
+        met = here.categories[np.unique(here.codes[here.codes >= 0])]
+        try:
+            strange = set(met) - set(known.to_pylist())
+        except UnicodeDecodeError:
+            # It cuts names outside ASCII at the wrong places, and nothing can be compared with the pieces.
+            continue
+        if strange:
+            word = min(map(str, strange))
+            raise ValueError(f"category {word!r} of column {name!r} is not in the training set")
 
 
 def _data(model: Any, frame: Any) -> Any:

@@ -100,7 +100,15 @@ def look_up(context: Context, tensor: Tensor, keys: list[Any], kind: np.dtype, u
     return context.graph.node("LabelEncoder", [tensor], _DOUBLE, 1, domain=ML, attributes=attributes)
 
 
-def whole_codes(context: Context, feature: Feature, size: int, *, below_one: bool, missing: float = NO_CODE) -> Feature:
+def whole_codes(
+    context: Context,
+    feature: Feature,
+    size: int,
+    *,
+    below_one: bool,
+    missing: float = NO_CODE,
+    single: bool = False,
+) -> Feature:
     """Numbers that are codes, cut to whole ones.
 
     Args:
@@ -109,10 +117,12 @@ def whole_codes(context: Context, feature: Feature, size: int, *, below_one: boo
         size: codes from here on are none.
         below_one: whether numbers between -1 and 0 are cut to 0, too (else they are none).
         missing: the code of NaN.
+        single: whether the original rounds them to float32 first.
     """
     graph = context.graph
     note_values(context, feature, np.unique(np.concatenate([np.arange(min(size, 4096) + 1), [size, -1]])))
-    cell = graph.cast(context.reader.cell(feature), _DOUBLE)
+    cell = context.reader.cell(feature)
+    cell = graph.cast(graph.cast(cell, np.float32) if single else cell, _DOUBLE)
     zero, one = graph.constant([[0.0]]), graph.constant([[float(size)]])
     if below_one:
         above = graph.node("Greater", [cell, graph.constant([[-1.0]])], np.bool_, 1)

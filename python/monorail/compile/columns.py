@@ -50,6 +50,7 @@ class Column:
         dtype: element type in the graph, after the rules for nulls.
         null: what a null is to the original: "nan", "none", or "" while nothing says which.
         width: 1, or the number of elements of a tensor.
+        seen: what the example and the reference hold of it, as the signature says it.
     """
 
     name: str
@@ -58,10 +59,15 @@ class Column:
     dtype: np.dtype
     null: str = ""
     width: int = 1
+    seen: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @staticmethod
     def of(entry: Mapping[str, Any], null: str = "") -> Column:
         """The column of one entry of the signature's inputs."""
+        return replace(Column._bare(entry, null), seen=entry.get("seen") or {})
+
+    @staticmethod
+    def _bare(entry: Mapping[str, Any], null: str) -> Column:
         kind, nullable = entry["type"], bool(entry.get("nullable", False))
         if kind in ("string", "dictionary"):
             return Column(entry["name"], kind, nullable, TEXT, null)

@@ -50,6 +50,7 @@ _FAMILIES = {
         "threshold",
         "tree",
     ),
+    "catboost": ("booster",),
     "lightgbm": ("booster",),
     "xgboost": ("booster",),
 }

@@ -268,9 +268,19 @@ def _series(series: Any) -> pa.Array | pa.ChunkedArray:
     if getattr(series.dtype, "tz", None) is not None and not hasattr(series.dtype, "pyarrow_dtype"):
         return _zoned_series(series)
     try:
-        return pa.array(series, from_pandas=True)
+        array = pa.array(series, from_pandas=True)
+        # Categories that are numbers come as the numbers; only text has a dictionary in a signature.
+        return array.dictionary_decode() if _of_numbers(array.type) else array
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
         raise _MixedError(_HELD, str(series.dtype)) from error
+
+
+def _of_numbers(kind: pa.DataType) -> bool:
+    """Whether it is a dictionary of numbers or bools."""
+    if not pa.types.is_dictionary(kind):
+        return False
+    value = kind.value_type
+    return pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_boolean(value)
 
 
 def _zoned_series(series: Any) -> pa.Array:

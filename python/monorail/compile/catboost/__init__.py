@@ -1,0 +1,1 @@
+"""Converters for CatBoost, one subject a file. Nothing here imports catboost."""

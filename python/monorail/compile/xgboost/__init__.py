@@ -1,0 +1,1 @@
+"""Converters for XGBoost, one subject a file. Nothing here imports xgboost."""
