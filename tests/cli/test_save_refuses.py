@@ -2,6 +2,8 @@
 
 import pickle
 
+import pytest
+
 MARK = "opened.txt"
 
 
@@ -12,28 +14,34 @@ class Malicious:
         return open, (MARK, "w")
 
 
+@pytest.fixture(autouse=True)
+def example(tmp_path):
+    (tmp_path / "x.csv").write_text("a\n1\n")
+
+
 def test_a_pickle_is_not_opened_without_trust(monorail, tmp_path):
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(Malicious()))
-    ran = monorail("save", "model.pkl", "--name", "m", "--example", "x.parquet")
+    ran = monorail("save", "model.pkl", "--name", "m", "--example", "x.csv")
     assert ran.status == 1
     assert ran.out == ""
     assert ran.err == (
-        "error: model.pkl is a pickle: opening it can run any code\n"
-        "hint: add --trust if you know where it comes from, or call monorail.save(model, ...) in Python\n"
+        "error: model.pkl is a pickle: opening it can run any code; it imports _io.open\n"
+        "  _io.open: untrusted\n"
+        "hint: add --trust if you know where it comes from (in Python trust=True), or save the fitted object itself\n"
     )
     assert not (tmp_path / MARK).exists()
 
 
 def test_trust_opens_it_in_another_process(monorail, tmp_path):
     (tmp_path / "model.pkl").write_bytes(b"not a pickle")
-    ran = monorail("save", "model.pkl", "--trust", "--name", "m", "--example", "x.parquet")
+    ran = monorail("save", "model.pkl", "--trust", "--name", "m", "--example", "x.csv")
     assert ran.status == 1
     assert ran.err.startswith("error: model.pkl cannot be opened: ")
 
 
 def test_other_files_are_refused(monorail, tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
-    ran = monorail("save", "model.bin", "--name", "m", "--example", "x.parquet")
+    ran = monorail("save", "model.bin", "--name", "m", "--example", "x.csv")
     assert (ran.status, ran.err.splitlines()[0]) == (1, "error: model.bin is of a kind that is not read")
-    ran = monorail("save", "none.pkl", "--name", "m", "--example", "x.parquet")
+    ran = monorail("save", "none.pkl", "--name", "m", "--example", "x.csv")
     assert (ran.status, ran.err.splitlines()[0]) == (1, "error: none.pkl does not exist")

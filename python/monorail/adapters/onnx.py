@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import CompileError
+from ..errors import CompileError, InputError
 from .base import Adapter, Description, class_modules, framework, quietly, versions
+from .inside import inside
 from .tensors import Port, feed, flat, output_names
 
+_LIMIT_BYTES = (1 << 31) - 1
 _DTYPES = {
     "float": np.float32,
     "double": np.float64,
@@ -64,6 +67,72 @@ class OnnxAdapter(Adapter):
             whole = [_dense(answer, maps.get(output)) for answer in answers]
             found[name] = flat(np.concatenate(whole)[:rows])
         return found
+
+
+def open_file(path: Path) -> Any:
+    """The `ModelProto` in a file, with tensors that lie in other files of its folder brought in.
+
+    Raises:
+        InputError: `malformed_request`: it is no ONNX file, or data is missing.
+        TrustError: `untrusted`: it asks for data outside its folder.
+    """
+    onnx = framework("onnx", "onnx", "to read an ONNX file")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except (ValueError, onnx.checker.ValidationError) as error:
+        raise _unreadable(path, str(error)) from error
+    except Exception as error:  # protobuf's DecodeError, whose module differs by its version
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    if not model.graph.node:
+        raise _unreadable(path, "it holds no graph")
+    total = path.stat().st_size
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            total += _bring_in(path, tensor)
+            if total > _LIMIT_BYTES:
+                raise _unreadable(path, "with its data it has more than 2 GiB")
+    return model
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All tensors of a graph and of the graphs within it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _bring_in(path: Path, tensor: Any) -> int:
+    """Puts a tensor's data in its place; gives its size."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    file = inside(path.parent, said.get("location"), path.name)
+    size = file.stat().st_size
+    try:
+        start = int(said.get("offset") or 0)
+        length = int(said.get("length") or size - start)
+    except ValueError as error:
+        raise _unreadable(path, f"the place of the tensor `{tensor.name}` is no number") from error
+    if not file.is_file() or start < 0 or length < 0 or start + length > size or length > _LIMIT_BYTES:
+        raise _unreadable(path, f"the tensor `{tensor.name}` is not where it is said to be in {file.name}")
+    with file.open("rb") as stream:
+        stream.seek(start)
+        tensor.raw_data = stream.read(length)
+    del tensor.external_data[:]
+    tensor.data_location = 0
+    return length
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path} cannot be opened: {why}",
+        code="malformed_request",
+        hint="check that the file is whole, and its data beside it",
+    )
 
 
 def serialised(model: Any) -> bytes:

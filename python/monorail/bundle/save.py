@@ -104,7 +104,7 @@ def save(
     _check_golden_rows(golden_rows)
     # One name is a sequence of letters, too.
     outputs = [outputs] if isinstance(outputs, str) else outputs
-    model, example = opened(model, example, trust=trust)
+    model, example = opened(model, example, trust=trust, quiet=quiet)
     adapter = find_adapter(model)
     description = adapter.describe(model)
     example = as_frame(example, description.takes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,21 @@ from ..errors import InputError
 TEXT_COLUMN = "text"
 
 
-def opened(model: Any, example: Any, *, trust: bool) -> tuple[Any, Any]:
+def opened(model: Any, example: Any, *, trust: bool, quiet: bool = False) -> tuple[Any, Any]:
     """The model, read where it is the path of a file or folder, and the example, the file's own where none is given.
+
+    What a trusted pickle imports is said before it is opened.
 
     Raises:
         TrustError: the file may run code, and nobody said it may.
         InputError: there is no example.
     """
     if isinstance(model, str | os.PathLike):
-        from ..adapters.files import example_of, open_model
+        from ..adapters.files import announcement, example_of, open_model
 
         path = Path(model)
+        if trust and not quiet and (said := announcement(path)):
+            sys.stderr.write(said + "\n")
         example = example_of(path) if example is None else example
         model = open_model(path, trust)
     if example is None:

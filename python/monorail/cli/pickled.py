@@ -1,4 +1,4 @@
-"""The process that opens a pickle and saves what is in it, for ``monorail save --trust``.
+"""The process that opens a model file and saves what is in it, for ``monorail save``.
 
 The request is JSON on stdin; the answer is the last line of stdout, ``{"saved": ...}`` or ``{"error": ...}``.
 The model's own code may print: that goes to stderr.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingExtraError, MonorailError
+import numpy as np
+
+from ..errors import InputError, MonorailError
 
 
 def main() -> int:
@@ -28,16 +31,15 @@ def main() -> int:
     return 0
 
 
-def _save(file: str, name: str, example: str, reference: str | None, **options: Any) -> dict[str, Any]:
-    """Open the pickle and save the model."""
+def _save(file: str, name: str, example: str | None, reference: str | None, **options: Any) -> dict[str, Any]:
+    """Open the file and save the model."""
     from .. import save
-    from ..data.files import read_table
 
     version = save(
-        _open(file),
+        Path(file),
         name,
-        example=_frame(example, read_table),
-        reference=None if reference is None else read_table(reference),
+        example=None if example is None else _rows(example),
+        reference=None if reference is None else _rows(reference),
         nullable=options.pop("nullable") or None,
         outputs=options.pop("outputs") or None,
         **options,
@@ -45,37 +47,29 @@ def _save(file: str, name: str, example: str, reference: str | None, **options: 
     return {"name": version.name, "version": version.version, "path": str(version.path), "proof": str(version.proof)}
 
 
-def _open(file: str) -> Any:
-    """The object in a pickle or joblib file."""
-    try:
-        try:
-            import joblib
-        except ImportError:
-            with open(file, "rb") as stream:
-                return pickle.load(stream)
-        return joblib.load(file)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the model in {file} needs the package of {error.name}, which is not installed",
-            code="missing_extra",
-            hint="install what the model was fitted with",
-        ) from error
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be opened: {type(error).__name__}: {error}",
-            code="malformed_request",
-            hint="check that it is a pickle or joblib file, made with the versions installed here",
-        ) from error
+def _rows(path: str) -> Any:
+    """Rows as most models were fitted on them: arrays as they are, else a pandas frame, where pandas is there."""
+    from ..data.files import read_table
 
-
-def _frame(path: str, read_table: Any) -> Any:
-    """The example as most models were fitted on it: a pandas frame, where pandas is there."""
+    if Path(path).suffix.lower() in (".npy", ".npz"):
+        return _arrays(path)
     table = read_table(path)
     try:
         import pandas  # noqa: F401
     except ImportError:
         return table
     return table.to_pandas()
+
+
+def _arrays(path: str) -> Any:
+    """An array, or several by name."""
+    try:
+        held: Any = np.load(path, allow_pickle=False)
+        return held if isinstance(held, np.ndarray) else {name: held[name] for name in held.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", code="malformed_request", hint="give an array that numpy.save wrote"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""skops files: opened where every type in them is one that a known framework's models are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, TrustError
+from .base import framework, quietly
+from .inside import check_archive
+
+#: Types that skops itself does not trust and that belong to models of frameworks we know. A file's own list of trusted
+#: types is never looked at.
+ALLOWED = frozenset(
+    {
+        "catboost.core.CatBoost",
+        "catboost.core.CatBoostClassifier",
+        "catboost.core.CatBoostRanker",
+        "catboost.core.CatBoostRegressor",
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRanker",
+        "lightgbm.sklearn.LGBMRegressor",
+        "sklearn.tree._tree.Tree",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRanker",
+        "xgboost.sklearn.XGBRegressor",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+    }
+)
+
+
+def open_file(path: Path, trust: bool) -> Any:
+    """The object in a skops file.
+
+    Raises:
+        TrustError: `untrusted`: it holds types that no known framework's models are made of, and nobody trusts it.
+        InputError: `malformed_request`: it cannot be opened.
+    """
+    check_archive(path)
+    skops = framework("skops.io", "skops", "to open a skops file")
+    try:
+        types = sorted(skops.get_untrusted_types(file=str(path)))
+    except Exception as error:  # skops raises errors of many kinds for files that are not its own
+        raise _broken(path, error) from error
+    strangers = [name for name in types if name not in ALLOWED]
+    if strangers and not trust:
+        raise TrustError(
+            f"{path} holds types that may run any code: {', '.join(strangers[:20])}",
+            code="untrusted",
+            hint="add --trust (in Python trust=True) if you know where it comes from",
+            details=[{"code": "untrusted", "path": name} for name in strangers[:100]],
+        )
+    try:
+        return quietly(lambda: skops.load(str(path), trusted=types))
+    except Exception as error:  # as above
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be opened: {type(error).__name__}: {error}",
+        code="malformed_request",
+        hint="check that it is a skops file, made with the versions installed here",
+    )
