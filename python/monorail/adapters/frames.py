@@ -231,7 +231,8 @@ def _series(column: pa.ChunkedArray, word: Any, null: str) -> Any:
     if isinstance(word, Mapping):
         return _categories(column, word)
     if word == "category":
-        return column.to_pandas().astype("category")
+        # Whole numbers stay whole numbers beside a null.
+        return pandas.Series(pandas.Categorical(column.to_pylist() if column.null_count else column.to_pandas()))
     if word == "arrow":
         return column.to_pandas(types_mapper=pandas.ArrowDtype)
     dtype: Any = None if word is None else pandas.api.types.pandas_dtype(word)
