@@ -178,4 +178,4 @@ def test_packed_input_of_a_plain_table_is_one_matrix() -> None:
     )
     case = assert_equal(model, X)
     assert case.compiled.stage["inputs"] == [{"name": "float64", "type": "float64", "columns": list(X.columns)}]
-    assert len(case.compiled.graph.graph.node) <= 8
+    assert len(case.compiled.graph.graph.node) <= 11

@@ -87,8 +87,11 @@ def both_probabilities(context: Context, second: Tensor) -> Tensor:
 
 
 def sigmoid(context: Context, scores: Tensor) -> Tensor:
-    """The logistic function, in the scores' own precision."""
-    return context.graph.node("Sigmoid", [scores], scores.dtype, scores.width)
+    """The logistic function, in the scores' own precision; the runtime's own loses the tail below -30."""
+    graph = context.graph
+    one = graph.constant(1, scores.dtype)
+    fading = graph.node("Exp", [graph.node("Neg", [scores], scores.dtype, scores.width)], scores.dtype, scores.width)
+    return graph.arithmetic("Div", one, graph.arithmetic("Add", fading, one, scores), scores)
 
 
 def softmax(context: Context, scores: Tensor) -> Tensor:
@@ -96,11 +99,13 @@ def softmax(context: Context, scores: Tensor) -> Tensor:
     return context.graph.node("Softmax", [scores], scores.dtype, scores.width, attributes={"axis": 1})
 
 
-def outlier_outputs(context: Context, score: Tensor, *, strict: bool = False) -> dict[str, Output]:
+def outlier_outputs(
+    context: Context, score: Tensor, *, strict: bool = False, dtype: type = np.int64
+) -> dict[str, Output]:
     """Label 1 for scores of 0 and more (`strict`: above 0), else -1, and the score."""
     operator = "Greater" if strict else "GreaterOrEqual"
     inside = context.graph.node(operator, [score, context.graph.constant(0.0)], np.bool_, 1)
-    label = label_of_test(context, np.asarray([-1, 1]), inside)
+    label = label_of_test(context, np.asarray([-1, 1], dtype), inside)
     return {"label": label, "score": Output(score, "float64")}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import labels
 from ..columns import Matrix
 from ..graph import Tensor
-from ..registry import Context, Output, converter
+from ..registry import Context, Output, convert, converter
 
 _DOUBLE = np.dtype(np.float64)
 _BASE, _RIDGE, _CD = (
@@ -66,6 +66,12 @@ def linear_regressor(context: Context, model: Any, matrix: Matrix) -> dict[str, 
     return {"prediction": regression_output(scores)}
 
 
+@converter("sklearn.linear_model._ransac.RANSACRegressor")
+def consensus_regressor(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
+    """The regressor fitted on the rows that agree."""
+    return convert(context.at("estimator_"), model.estimator_, matrix)
+
+
 def regression_output(scores: Tensor) -> Output:
     """One number a row, or a list where there are several targets."""
     return Output(scores, "float64", None if scores.width == 1 else [str(i) for i in range(scores.width)])
@@ -106,9 +112,12 @@ def score_outputs(context: Context, model: Any, scores: Tensor) -> dict[str, Out
 )
 def score_classifier(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """Label and score; there is no probability."""
+    scores = linear_scores(context, matrix, model.coef_, model.intercept_)
     if getattr(getattr(model, "_label_binarizer", None), "y_type_", "").startswith("multilabel"):
-        raise context.refuse(model, "it answers several labels a row")
-    return score_outputs(context, model, linear_scores(context, matrix, model.coef_, model.intercept_))
+        names = [str(place) for place in range(scores.width)]
+        label = context.graph.cast(labels.positive(context, scores), np.int64)
+        return {"label": Output(label, "int64", names), "score": Output(scores, "float64", names)}
+    return score_outputs(context, model, scores)
 
 
 @converter("sklearn.linear_model._logistic.LogisticRegression", "sklearn.linear_model._logistic.LogisticRegressionCV")

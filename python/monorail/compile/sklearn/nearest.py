@@ -7,7 +7,7 @@ them and on the heap it keeps them in, so for batches with such a row both are f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,17 +36,26 @@ class Found:
 def reduced_distances(context: Context, model: Any, matrix: Matrix) -> tuple[Tensor, float]:
     """`[rows, n]`: distances before their root, in the original's arithmetic, and the power of that root."""
     graph, x = context.graph, context.reader.ordered(matrix, _DOUBLE)
-    metric, parameters = model.effective_metric_, model.effective_metric_params_
-    if not isinstance(metric, str):
+    if not isinstance(model.effective_metric_, str):
         raise context.refuse(model, "its metric is a Python function")
     points = points_of(model._fit_X)
-    if metric == "euclidean":
-        if model._fit_method != "brute":
-            return pairwise.squared_differences(context, x, points), 2.0
+    if model._fit_method == "brute" and model.effective_metric_ == "euclidean":
         crossed = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
         total = graph.arithmetic("Add", pairwise.squared_norms(context, x), crossed, crossed)
         total = scaled(context, "Add", total, np.einsum("ij,ij->i", points, points))
         return scaled(context, "Max", total, 0.0), 2.0
+    if model._fit_method == "brute" and model.effective_metric_ == "cosine":
+        apart = scaled(context, "Add", apply(context, "Neg", pairwise.cosine_similarity(context, x, points)), 1.0)
+        bounds = [graph.constant(0.0), graph.constant(2.0)]
+        return graph.node("Clip", [apart, *bounds], _DOUBLE, apart.width), 1.0
+    return _by_feature(context, model, x, points)
+
+
+def _by_feature(context: Context, model: Any, x: Tensor, points: np.ndarray) -> tuple[Tensor, float]:
+    """Reduced distances added up feature by feature, and the power of the root."""
+    metric, parameters = model.effective_metric_, model.effective_metric_params_
+    if metric == "euclidean":
+        return pairwise.squared_differences(context, x, points), 2.0
     if metric in ("manhattan", "cityblock", "l1"):
         return pairwise.manhattan(context, x, points), 1.0
     if metric in ("chebyshev", "infinity"):
@@ -54,10 +63,6 @@ def reduced_distances(context: Context, model: Any, matrix: Matrix) -> tuple[Ten
     if metric == "minkowski":
         power = float(parameters["p"])
         return pairwise.powered(context, x, points, power, parameters.get("w")), power
-    if metric == "cosine":
-        apart = scaled(context, "Add", apply(context, "Neg", pairwise.cosine_similarity(context, x, points)), 1.0)
-        bounds = [graph.constant(0.0), graph.constant(2.0)]
-        return graph.node("Clip", [apart, *bounds], _DOUBLE, apart.width), 1.0
     raise context.refuse(model, f"its metric is {metric!r}")
 
 
@@ -94,7 +99,7 @@ def search(context: Context, model: Any, matrix: Matrix, count: int) -> Found:
         tie = graph.node("And", [equal, short], _BOOL, 1)
         first = (graph.gather(values, range(count)), graph.gather(places, range(count)))
         x = context.reader.ordered(matrix, _DOUBLE)
-        values, places = _settled(graph, tie, first, _Contest(x, reduced, model, limit))
+        values, places = _settled(graph, tie, first, _Contest(context, x, reduced, model, limit))
     else:
         values, places = graph.gather(values, range(count)), graph.gather(places, range(count))
     indices = graph.node("Gather", [graph.constant(order, _INDEX), places], _INDEX, count, attributes={"axis": 0})
@@ -116,6 +121,7 @@ def _smallest(graph: Graph, values: Tensor, count: int) -> tuple[Tensor, Tensor]
 class _Contest:
     """What decides between equals: the rows, their distances in the order of storage, the search, its limit."""
 
+    context: Context
     x: Tensor
     reduced: Tensor
     model: Any
@@ -234,7 +240,7 @@ def _push(graph: Graph, heap: tuple[Tensor, Tensor], value: Tensor, place: Tenso
 def _visits(graph: Graph, contest: _Contest) -> Tensor:
     """When the search comes upon each training row of a tree's storage, `[rows, n]`: the nearer half first."""
     _, _, nodes, bounds = (np.asarray(array) for array in contest.model._tree.get_arrays())
-    nearness = _node_distances(graph, contest, bounds)
+    nearness = _node_distances(graph, contest, nodes, bounds)
     rank: Tensor | None = None
     depth = int(np.log2(len(nodes) + 1))
     for level in range(1, depth):
@@ -265,8 +271,10 @@ def _visits(graph: Graph, contest: _Contest) -> Tensor:
     return graph.arithmetic("Add", spread, graph.constant(within), spread)
 
 
-def _node_distances(graph: Graph, contest: _Contest, bounds: np.ndarray) -> Tensor:
+def _node_distances(graph: Graph, contest: _Contest, nodes: np.ndarray, bounds: np.ndarray) -> Tensor:
     """The least reduced distance to each node of the tree, `[rows, nodes]`."""
+    if contest.model._fit_method == "ball_tree":
+        return _ball_distances(graph, contest, nodes, bounds[0])
     metric = contest.model.effective_metric_
     power = {"euclidean": 2.0, "chebyshev": np.inf, "infinity": np.inf}.get(metric, 1.0)
     if metric == "minkowski":
@@ -279,14 +287,23 @@ def _node_distances(graph: Graph, contest: _Contest, bounds: np.ndarray) -> Tens
         under = graph.node("Sub", [graph.constant(low[:, feature].copy()), column], _DOUBLE, count)
         over = graph.node("Sub", [column, graph.constant(high[:, feature].copy())], _DOUBLE, count)
         apart = graph.node("Max", [under, over, graph.constant(0.0)], _DOUBLE, count)
-        if np.isinf(power):
-            total = apart if total is None else graph.arithmetic("Max", total, apart, apart)
-            continue
         if power == 2:
             apart = graph.arithmetic("Mul", apart, apart, apart)
-        elif power != 1:
+        elif power != 1 and np.isfinite(power):
             apart = graph.node("Pow", [apart, graph.constant(power)], _DOUBLE, count)
-        total = apart if total is None else graph.arithmetic("Add", total, apart, apart)
+        join = "Add" if np.isfinite(power) else "Max"
+        total = apart if total is None else graph.arithmetic(join, total, apart, apart)
     if total is None:
         raise ValueError("a tree has features")
     return total
+
+
+def _ball_distances(graph: Graph, contest: _Contest, nodes: np.ndarray, centres: np.ndarray) -> Tensor:
+    """The least reduced distance to each ball."""
+    context = replace(contest.context, graph=graph)
+    reduced, power = _by_feature(context, contest.model, contest.x, np.ascontiguousarray(centres))
+    apart = scaled(context, "Sub", to_distance(context, reduced, power), np.ascontiguousarray(nodes["radius"]))
+    apart = scaled(context, "Max", apart, 0.0)
+    if power == 1:
+        return apart
+    return graph.arithmetic("Mul", apart, apart, apart) if power == 2 else scaled(context, "Pow", apart, power)

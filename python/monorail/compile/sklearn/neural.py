@@ -24,7 +24,9 @@ def _curve(context: Context, model: Any, values: Tensor, name: str) -> Tensor:
         return scaled(context, "Max", values, 0.0)
     if name == "softmax":
         return labels.softmax(context, values)
-    operator = {"tanh": "Tanh", "logistic": "Sigmoid", "exp": "Exp"}.get(name)
+    if name == "logistic":
+        return labels.sigmoid(context, values)
+    operator = {"tanh": "Tanh", "exp": "Exp"}.get(name)
     if operator is None:
         raise context.refuse(model, f"its activation is {name}")
     return apply(context, operator, values)
