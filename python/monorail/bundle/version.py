@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..signature import Signature
 
 if TYPE_CHECKING:
@@ -128,6 +130,26 @@ class Version:
         """Names of the steps that run in the graph, ``native``, and in Python processes, ``worker``."""
         usual = {"native": ["model"] if self.engine == "native" else [], "worker": []}
         return {**usual, **self.manifest.get("coverage", {})}
+
+    def export(self, path: str | os.PathLike[str], *, format: str = "onnx") -> tuple[Path, Path]:
+        """Write the graph for other runtimes, and beside it a map of its inputs and outputs as JSON.
+
+        Args:
+            path: The graph's file.
+            format: ``onnx``.
+
+        Returns:
+            The files of the graph and of the map.
+
+        Raises:
+            CompileError: ``cannot_compile``: the version needs a worker, so there is no graph.
+            InputError: another format, or a file that cannot be written.
+        """
+        from .export import export_onnx
+
+        if format != "onnx":
+            raise InputError(f"there is no format {format!r}", code="malformed_request", hint='format="onnx"')
+        return export_onnx(self, Path(path))
 
     def golden_inputs(self) -> pa.Table:
         """The golden rows' input columns; no rows where none were kept."""
