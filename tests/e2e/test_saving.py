@@ -181,7 +181,7 @@ class TestRefused:
     def test_a_model_that_is_not_proven(self, tmp_path, lying):
         model, X = lying
         with pytest.raises(errors.ProofError) as caught:
-            mr.save(model, "m", example=X, registry=tmp_path / "here", quiet=True)
+            mr.save(model, "m", example=X, registry=tmp_path / "here", engine="native", quiet=True)
         assert caught.value.code == "not_proven"
         assert caught.value.details
         assert published(tmp_path / "here", "m") == []

@@ -99,7 +99,7 @@ def liar(model):
 
 def test_a_model_that_is_not_proven_is_not_stored(model, frame, tmp_path):
     with pytest.raises(errors.ProofError) as caught:
-        mr.save(liar(model), "m", example=frame, registry=tmp_path, quiet=True)
+        mr.save(liar(model), "m", example=frame, registry=tmp_path, engine="native", quiet=True)
     assert caught.value.code == "not_proven"
     assert caught.value.details
     assert [entry.versions for entry in mr.Registry(tmp_path).list()] in ([], [{}])

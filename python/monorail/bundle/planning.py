@@ -14,8 +14,9 @@ from ..adapters.python import answer_table, declared, outputs_of, start
 from ..compile import Compiled, compile_model
 from ..compile.cut import cut_model
 from ..compile.hard_rows import HardRows, make_hard_rows
-from ..errors import CompileError, InputError
+from ..errors import CompileError, InputError, MonorailError, ProofError
 from ..signature import Column
+from .pickling import pickle_model
 
 #: What `mr.save(engine=...)` may be; None lets the model decide.
 ENGINES = ("native", "worker")
@@ -150,6 +151,19 @@ def plan(request: Request) -> Plan:
     gives = [Column.from_json(column) for column in cut.columns]
     worker = InWorker(program, cut.prefix, reason, True, gives, cut.worker, _frames(request.form))
     return Plan("mixed", cut.compiled.outputs, request.form, request.model, cut.compiled, worker, cut.native)
+
+
+def instead(request: Request, refusal: ProofError) -> Plan:
+    """Python processes for a model whose graph was not proven.
+
+    Raises:
+        ProofError: it cannot be stored for them either.
+    """
+    try:
+        pickle_model(request.model)
+    except MonorailError:
+        raise refusal from None
+    return _whole(request, refusal.message.partition(",")[0].replace("the compiled model", "its graph"), None)
 
 
 def _native(request: Request) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -19,14 +20,14 @@ from ..adapters import Form, find_adapter
 from ..compile.proof import Original, Proof, prove
 from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
-from ..errors import InputError, SignatureError
+from ..errors import InputError, ProofError, SignatureError
 from ..progress import progress
 from ..serve.environments import command_of
 from ..signature import Output, Signature, infer
 from . import writer
 from .environment import Lock, environment, lock
 from .pickling import pickle_model
-from .planning import InWorker, Plan, Request, files_of, plan
+from .planning import InWorker, Plan, Request, files_of, instead, plan
 from .registry import Registry, check_name
 from .source import as_frame, opened
 from .version import Version
@@ -60,8 +61,8 @@ def save(
     """Prove that a fitted model answers the same in the serving engine, and store it as the next version.
 
     What compiles becomes a graph. A pipeline that does not compile whole is cut: its first steps run in Python
-    processes, the rest is a graph. Anything else runs in Python processes. Which and why is said on stderr, and in
-    ``engine`` and ``reason`` of the version.
+    processes, the rest is a graph. Anything else runs in Python processes, and so does a model whose graph turns out to
+    answer differently. Which and why is said on stderr, and in ``engine`` and ``reason`` of the version.
 
     Args:
         model: Fitted: an estimator or pipeline of scikit-learn, a model of another framework, the path of a model file,
@@ -128,21 +129,69 @@ def save(
             files=None if files is None else Path(files),
             scratch=Path(scratch),
         )
+        keep = _Keeping(registry, name, signature, table, notes, rtol, atol, golden_rows, unproven, quiet)
         made = plan(request)
-        signature = signature.with_outputs(Output.from_json(output) for output in made.outputs)
-        draft = Registry(registry).draft(name)
         try:
-            described, unhashed = _written(draft.path, request, made, signature, table)
-            described |= notes
+            return keep.store(request, made)
+        except ProofError as refusal:
+            if engine is not None or made.engine == "worker" or not refusal.details:
+                raise
             if not quiet:
-                _say(signature, made.notes, unhashed, golden_rows)
-            proof = _proven(draft.path, described, request, made, rtol, atol, golden_rows, quiet)
-            _publish(draft, described, proof, made, unproven)
+                sys.stderr.write(f"{refusal.message}\n")
+            return keep.store(request, instead(request, refusal))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keeping:
+    """What is the same however a model runs: where it is stored, and what it is compared with."""
+
+    registry: str | os.PathLike[str] | None
+    name: str
+    signature: Signature
+    table: pa.Table
+    notes: Mapping[str, Any]
+    rtol: float | None
+    atol: float | None
+    golden_rows: int
+    unproven: bool
+    quiet: bool
+
+    def store(self, request: Request, made: Plan) -> Version:
+        """Write a draft, prove it and publish it.
+
+        Raises:
+            ProofError: ``not_proven``; nothing is left then.
+        """
+        signature = self.signature.with_outputs(Output.from_json(output) for output in made.outputs)
+        draft = Registry(self.registry).draft(self.name)
+        try:
+            described, unhashed = _written(draft.path, request, made, signature, self.table)
+            described |= self.notes
+            if not self.quiet:
+                _say(signature, made.notes, unhashed, self.golden_rows)
+            proof = self._proven(draft.path, described, request, made)
+            _publish(draft, described, proof, made, self.unproven)
         except BaseException:
             draft.discard()
             raise
-    folder = draft.path
-    return Version.from_manifest((folder / "bundle.json").read_text(encoding="utf-8"), folder)
+        return Version.from_manifest((draft.path / "bundle.json").read_text(encoding="utf-8"), draft.path)
+
+    def _proven(self, folder: Path, described: Mapping[str, Any], request: Request, made: Plan) -> Proof:
+        """Compare the original with the serving engine over the draft."""
+        hard = made.hard_rows(request)
+        # What a framework computes in float32 differs in more digits between two ways of computing it.
+        usual = made.compiled.tolerance if made.compiled is not None else None
+        with _proving(len(request.rows) + len(hard.table), self.quiet) as advance:
+            return prove(
+                Original(made.original, request.adapter, made.form, tuple(output["name"] for output in made.outputs)),
+                _scorer(folder, described),
+                request.rows,
+                hard,
+                rtol=(usual or 1e-6) if self.rtol is None else self.rtol,
+                atol=(usual or 1e-9) if self.atol is None else self.atol,
+                golden_rows=self.golden_rows,
+                progress=advance,
+            )
 
 
 def _written(
@@ -185,33 +234,6 @@ def _write_worker(
         signature.inputs, files, gives=worker.gives, idempotent=worker.idempotent, reason=worker.reason
     )
     return stage, locked
-
-
-def _proven(
-    folder: Path,
-    described: Mapping[str, Any],
-    request: Request,
-    made: Plan,
-    rtol: float | None,
-    atol: float | None,
-    golden_rows: int,
-    quiet: bool,
-) -> Proof:
-    """Compare the original with the serving engine over the draft."""
-    hard = made.hard_rows(request)
-    # What a framework computes in float32 differs in more digits between two ways of computing it.
-    usual = getattr(made.compiled, "tolerance", None)
-    with _proving(len(request.rows) + len(hard.table), quiet) as advance:
-        return prove(
-            Original(made.original, request.adapter, made.form, tuple(output["name"] for output in made.outputs)),
-            _scorer(folder, described),
-            request.rows,
-            hard,
-            rtol=(usual or 1e-6) if rtol is None else rtol,
-            atol=(usual or 1e-9) if atol is None else atol,
-            golden_rows=golden_rows,
-            progress=advance,
-        )
 
 
 def _check_golden_rows(number: object) -> None:
