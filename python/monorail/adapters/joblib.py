@@ -51,7 +51,6 @@ def refusal(path: Path, what: str = "a pickle") -> TrustError:
         f"{path} is {what}: opening it can run any code{listed}",
         code="untrusted",
         hint="add --trust if you know where it comes from (in Python trust=True), or save the fitted object itself",
-        details=[{"code": "untrusted", "path": name} for name in names[:100]],
     )
 
 

@@ -1,4 +1,4 @@
-"""``monorail save``. A file is opened in a process of its own (`pickled`), and code in it runs only with ``--trust``."""
+"""``monorail save``. A file is opened in a process of its own (`pickled`); code in it runs only with ``--trust``."""
 
 from __future__ import annotations
 
