@@ -40,7 +40,7 @@ def test_the_map_is_enough_to_run_the_graph(monorail, registry: Path, frame: pd.
     graph = Path("flights-1.onnx").read_bytes()
     assert (described["graph"], described["model"], described["version"]) == ("flights-1.onnx", "flights", 1)
     assert described["sha256"] == hashlib.sha256(graph).hexdigest()
-    rows = json.loads(frame.head(50).to_json(orient="records"))
+    rows = json.loads(str(frame.head(50).to_json(orient="records")))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output["graph_output"] for output in described["outputs"]]
     answers = dict(

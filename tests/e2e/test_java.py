@@ -46,7 +46,7 @@ def compare(got: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_table_with_text_and_missing_values(project: Path, registry: Path, frame: pd.DataFrame, tmp_path: Path):
-    rows = json.loads(frame.head(100).to_json(orient="records"))
+    rows = json.loads(str(frame.head(100).to_json(orient="records")))
     assert any(row["dep"] is None for row in rows)
     version = mr.Registry(registry).version("flights")
     expected = mr.load(version).predict(rows)

@@ -105,7 +105,8 @@ def test_several_answers(name: str) -> None:
 @pytest.mark.parametrize("inner", [GaussianNB(), LinearSVC(random_state=0)], ids=str)
 def test_calibrated(names: str, method: str, ensemble: bool, inner: Any) -> None:
     X = matrix(300) / 10
-    model = CalibratedClassifierCV(inner, method=method, cv=3, ensemble=ensemble).fit(X, classes(X, CLASSES[names]))
+    options: dict[str, Any] = {"ensemble": ensemble}
+    model = CalibratedClassifierCV(inner, method=method, cv=3, **options).fit(X, classes(X, CLASSES[names]))
     assert_equal(model, X, matrix(seed=4) / 10)
 
 

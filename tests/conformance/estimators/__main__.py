@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Prints a line for each estimator; the exit status is 1 where one answers otherwise than its original."""
     chosen = [argument for argument in arguments if not argument.startswith("--")] or recipes.names()
     found, wrong = {}, 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # private: what it holds may run
         for name in chosen:
             try:
                 found[name] = harness.save(name, Path(folder) / "registry").outcome

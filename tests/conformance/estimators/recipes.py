@@ -1,4 +1,4 @@
-"""Every estimator of scikit-learn that answers for new rows of a table, fitted; and the others, with the reason."""
+"""Every estimator of scikit-learn that answers for new rows of a table, fitted."""
 
 from __future__ import annotations
 
@@ -10,22 +10,7 @@ from sklearn.base import is_regressor
 from sklearn.utils import all_estimators
 from tests.conformance.estimators import made
 from tests.conformance.estimators.data import DATA
-
-_REASONS = {
-    "groups only the rows it was fitted on: it has no predict": (
-        "AgglomerativeClustering DBSCAN HDBSCAN OPTICS SpectralBiclustering SpectralClustering SpectralCoclustering"
-    ),
-    "places only the rows it was fitted on: it has no transform": "ClassicalMDS MDS SpectralEmbedding TSNE",
-    "estimates a covariance: it has neither predict nor transform": (
-        "EmpiricalCovariance GraphicalLasso GraphicalLassoCV LedoitWolf MinCovDet OAS ShrunkCovariance"
-    ),
-    "estimates a density: it has neither predict nor transform": "KernelDensity",
-    "finds neighbours of a row: it has neither predict nor transform": "NearestNeighbors",
-    "encodes targets, not rows of a table": "LabelBinarizer LabelEncoder MultiLabelBinarizer",
-    "cuts images into patches: it gives more rows than it takes": "PatchExtractor",
-}
-NO_TABLE = {name: reason for reason, group in _REASONS.items() for name in group.split()}
-"""The estimators that do not answer for new rows of a table, each with the reason."""
+from tests.conformance.estimators.left_out import NO_TABLE
 
 
 @dataclass(frozen=True)
