@@ -12,6 +12,7 @@ from ..columns import Matrix
 from ..graph import Tensor
 from ..pairwise import apply, points_of, scaled
 from ..registry import Context, Output, converter
+from .coupling import coupled
 
 _DOUBLE = np.dtype(np.float64)
 _SVM = "sklearn.svm._classes"
@@ -156,4 +157,8 @@ def support_vector_classifier(context: Context, model: Any, matrix: Matrix) -> d
         names = [f"{values[i]}:{values[j]}" for i, j in combinations(range(count), 2)]
         score = Output(decision, "float64", names)
         label = labels.label_of_largest(context, values, _votes(context, wins, count))
-    return {"label": label, "score": score}
+    outputs = {"label": label, "score": score}
+    if model.probability is True and np.size(model._probA):
+        probability = coupled(context, model, decision)
+        outputs["probability"] = Output(probability, "float64", labels.class_names(values))
+    return outputs
