@@ -56,7 +56,7 @@ def coupled(context: Context, model: Any, decision: Tensor) -> Tensor:
 
 
 def _tables(context: Context, first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Row by row of a table of pairs: the chance of the row's class over the column's, and the reverse; 0 in between."""
+    """Row by row of a table of pairs: the chance of the row's class over the column's, and the reverse; 0 between."""
     graph = context.graph
     number = {pair: place for place, pair in enumerate(combinations(range(count), 2))}
     size = len(number)
