@@ -254,8 +254,8 @@ class Server:
     The constructor binds and starts to load; :meth:`wait_ready` says when golden rows have matched.
 
     Args:
-        models: JSON: ``[{"name", "version", "path", "aliases": [...], "trusted": bool, "worker": {...}}]``, several versions
-            of a name allowed; ``trusted`` and ``worker`` as in :class:`Engine`, needed for models with a worker.
+        models: JSON: ``[{"name", "version", "path", "aliases": [...], "trusted", "worker"}]``, several versions of a name
+            allowed; ``trusted`` and ``worker`` (its JSON, as a text) as in :class:`Engine`, needed for models with a worker.
         settings: JSON object of settings by name; ``models`` in it is an object of settings by model name.
         runtime: Path of the ONNX Runtime library.
 

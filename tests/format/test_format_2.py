@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from monorail import _core, errors
 from monorail.engine import runtime_library
+from monorail.serve.environments import command_of
 
 GOLDEN = Path(__file__).parent / "format_2"
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "bundle.schema.json"
@@ -66,6 +68,24 @@ def test_the_golden_bundles_read(name: str) -> None:
     bundle = _core.Bundle(str(GOLDEN / name))
     assert json.loads(bundle.manifest) == manifest(GOLDEN / name)
     assert conforms(manifest(GOLDEN / name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_golden_rows_give_the_answers_they_came_with(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = temporary(monkeypatch, tmp_path)
+    # The lock of a golden bundle cannot be had: this interpreter has all that its code imports.
+    worker = command_of(sys.executable)
+    engine = _core.Engine(GOLDEN / name, runtime=runtime_library(), threads=1, trusted=True, worker=worker)
+    report = json.loads(engine.check_golden())
+    assert report["matched"]
+    assert (report["rows"], report["label_mismatches"]) == (5, 0)
+    (copied,) = folder.iterdir()
+    assert copied.stat().st_mode & 0o777 == 0o700
+    assert (copied / "files" / "files" / "golden_worker.py").read_bytes() == (GOLDEN / name / "code.txt").read_bytes()
+    del engine
+    assert list(folder.iterdir()) == []
 
 
 def test_without_trust_nothing_is_copied_or_run(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
