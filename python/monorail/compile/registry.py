@@ -16,6 +16,8 @@ from .graph import Graph, Tensor
 
 _FAMILIES = {
     "sklearn": (
+        "adaboost",
+        "bagging",
         "bayes",
         "boosting",
         "calibrate",
@@ -31,11 +33,13 @@ _FAMILIES = {
         "gaussian_process",
         "impute",
         "invert",
+        "isolation",
         "isotonic",
         "kernel_maps",
         "kernels",
         "latent",
         "linear",
+        "manifold",
         "mixture",
         "multi",
         "neighbors",
@@ -43,6 +47,7 @@ _FAMILIES = {
         "outliers",
         "power",
         "project",
+        "records",
         "scale",
         "select",
         "shape",

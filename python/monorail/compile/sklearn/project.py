@@ -143,17 +143,29 @@ def kernel_components(context: Context, model: Any, matrix: Matrix) -> Matrix:
     x = context.reader.ordered(matrix, _DOUBLE)
     parameters = dict(kernel_parameters(model)) | {"gamma": getattr(model, "gamma_", model.gamma)}
     values = kernel(context, x, points, model.kernel, **parameters)
-    centred = _centred_kernel(context, model._centerer, values)
-    scores, sizes = np.asarray(model.eigenvectors_), np.asarray(model.eigenvalues_)
-    kept = np.flatnonzero(sizes)
-    alphas = np.zeros_like(scores)
-    alphas[:, kept] = scores[:, kept] / np.sqrt(sizes[kept])
-    graph = context.graph
+    centred = centred_kernel(context, model._centerer, values)
+    alphas, graph = scaled_vectors(model), context.graph
     result = graph.node("MatMul", [centred, graph.constant(alphas, _DOUBLE)], _DOUBLE, alphas.shape[1])
     return floats(context, matrix, result, alphas)
 
 
-def _centred_kernel(context: Context, centerer: Any, values: Tensor) -> Tensor:
+def scaled_vectors(model: Any) -> np.ndarray:
+    """A kernel PCA's eigenvectors divided by the roots of their eigenvalues, zero where there is none."""
+    vectors, sizes = np.asarray(model.eigenvectors_), np.asarray(model.eigenvalues_)
+    kept = np.flatnonzero(sizes)
+    alphas = np.zeros_like(vectors)
+    alphas[:, kept] = vectors[:, kept] / np.sqrt(sizes[kept])
+    return alphas
+
+
+@converter("sklearn.preprocessing._data.KernelCenterer")
+def kernel_centerer(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """Rows of a kernel matrix, centred."""
+    values = context.reader.ordered(matrix, _DOUBLE)
+    return floats(context, matrix, centred_kernel(context, model, values))
+
+
+def centred_kernel(context: Context, centerer: Any, values: Tensor) -> Tensor:
     """Rows of a kernel matrix centred in the space of the kernel."""
     graph, rows = context.graph, np.asarray(centerer.K_fit_rows_, _DOUBLE)
     mean = scaled(context, "Div", row_sum(context, values), float(len(rows)))
