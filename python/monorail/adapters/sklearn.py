@@ -98,11 +98,19 @@ def _answer(model: Any, frame: Any, output: str) -> np.ndarray:
     if isinstance(values, list) and values and np.ndim(values[0]) == 2:
         # One array of probabilities for each of several answers.
         values = np.hstack(values)
-    array = plain(values)
+    array = plain(_array(values))
     if array.ndim == 1 and array.size != len(frame):
         # Some transformers flatten the answer for a single row.
         array = array.reshape(len(frame), -1)
     return _typed(array)
+
+
+def _array(values: Any) -> Any:
+    """A frame of numbers as one array of the type they have together; else one of bools and floats is of objects."""
+    kinds = getattr(values, "dtypes", None)
+    if kinds is None or not all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds):
+        return values
+    return np.column_stack([values[name].to_numpy() for name in values.columns])
 
 
 def _typed(values: np.ndarray) -> np.ndarray:
