@@ -55,7 +55,7 @@ class Case:
         writer.write_graph(folder, self.compiled.to_bytes())
         manifest = writer.manifest(
             signature,
-            self.compiled.stage,
+            [writer.graph_stage(self.compiled.stage)],
             frameworks={},
             environment={"python": "3.11", "platform": "test", "packages": {}},
             data=writer.describe_data(self.table),
