@@ -33,7 +33,9 @@ def neighbors_graph(context: Context, model: Any, matrix: Matrix) -> Matrix:
     values = found.distances
     if not distances:
         values = where(context, graph.node("Equal", [found.indices] * 2, _BOOL, values.width), 1.0, 1.0, values)
-    spread = graph.node("ScatterElements", [empty, found.indices, values], _DOUBLE, count, attributes={"axis": 1})
+    # Where the original finds too few, the first training row stands for several, and the sparse matrix adds them up.
+    added = {"axis": 1, "reduction": "add"}
+    spread = graph.node("ScatterElements", [empty, found.indices, values], _DOUBLE, count, attributes=added)
     return Matrix(floats(context, Matrix((), _DOUBLE), spread).features, _DOUBLE, True)
 
 
