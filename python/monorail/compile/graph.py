@@ -169,10 +169,16 @@ class Graph:
         made._outer = self
         return made
 
-    def body(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[onnx.GraphProto, list[str]]:
+    def body(
+        self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], rows: str = "rows"
+    ) -> tuple[onnx.GraphProto, list[str]]:
         """This inner graph as an attribute, and the names it reads from the graphs around it.
 
-        A scalar is a tensor of width -1.
+        Args:
+            name: the inner graph's name.
+            inputs: what the node hands to it; a scalar is a tensor of width -1.
+            outputs: what it hands back.
+            rows: the name of the number of rows, another one where the inner graph works on some rows only.
         """
         needed = self._needed(outputs)
         nodes = [node for node in self._nodes if needed.intersection(node.outputs)]
@@ -181,8 +187,8 @@ class Graph:
         renamed = {tensor.name: self.unique(tensor.name) for tensor in copies}
         protos = [_proto(node, {}) for node in nodes]
         protos += [helper.make_node("Identity", [old], [new]) for old, new in renamed.items()]
-        results = [_value_info(renamed.get(tensor.name, tensor.name), tensor) for tensor in outputs]
-        graph = helper.make_graph(protos, name, [_value_info(tensor.name, tensor) for tensor in inputs], results)
+        results = [_value_info(renamed.get(tensor.name, tensor.name), tensor, rows) for tensor in outputs]
+        graph = helper.make_graph(protos, name, [_value_info(tensor.name, tensor, rows) for tensor in inputs], results)
         read = {name for node in nodes for name in (*node.inputs, *node.captured)} | set(renamed)
         return graph, sorted(read - made)
 
@@ -274,6 +280,6 @@ def _proto(node: _Node, renamed: Mapping[str, str]) -> onnx.NodeProto:
     return made
 
 
-def _value_info(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
-    shape: list[str | int] = [] if tensor.width < 0 else ["rows"] if tensor.width == 0 else ["rows", tensor.width]
+def _value_info(name: str, tensor: Tensor, rows: str = "rows") -> onnx.ValueInfoProto:
+    shape: list[str | int] = [] if tensor.width < 0 else [rows] if tensor.width == 0 else [rows, tensor.width]
     return helper.make_tensor_value_info(name, element_type(tensor.dtype), shape)

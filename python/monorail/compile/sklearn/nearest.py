@@ -133,7 +133,18 @@ def _settled(graph: Graph, tie: Tensor, first: tuple[Tensor, Tensor], contest: _
     count = first[0].width
     some = graph.node("ReduceMax", [graph.cast(tie, np.int32)], np.int32, -1, attributes={"keepdims": 0})
     followed, simple = graph.inner(), graph.inner()
-    kept, read = followed.body("followed", [], _follow(followed, contest, count))
+    # Only the rows in question are followed, which are few even where the data lies on a grid.
+    rows = followed.node("Squeeze", [tie, graph.constant([1], _INDEX)], _BOOL, 0)
+    x, reduced = (
+        followed.node("Compress", [tensor, rows], _DOUBLE, tensor.width, attributes={"axis": 0})
+        for tensor in (contest.x, contest.reduced)
+    )
+    places = followed.node("Transpose", [followed.node("NonZero", [rows], _INDEX, 0)], _INDEX, 1)
+    answers = [
+        followed.node("ScatterND", [before, places, after], before.dtype, count)
+        for before, after in zip(first, _follow(followed, replace(contest, x=x, reduced=reduced), count), strict=True)
+    ]
+    kept, read = followed.body("followed", [], answers)
     plain, also = simple.body("simple", [], first)
     values, places = graph.several(
         "If",
@@ -189,7 +200,7 @@ def _offer_all(graph: Graph, offered: Tensor, state: tuple[Tensor, Tensor, Tenso
     at_next = inner.node("Where", [active, place, at], _INDEX, 1)
     go_on = inner.node("ReduceMax", [any_], np.int32, -1, attributes={"keepdims": 0})
     outputs = [inner.cast(go_on, _BOOL), *after, at_next]
-    body, read = inner.body("offer", [turn, going, heap, places, at], outputs)
+    body, read = inner.body("offer", [turn, going, heap, places, at], outputs, "followed")
     return graph.several(
         "Loop",
         [graph.constant(offered.width, _INDEX), "", *state],
