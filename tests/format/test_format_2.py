@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,41 @@ def test_reading_imports_and_executes_nothing(copy: Path) -> None:
             shutil.copy(path, draft.path)
     draft.publish((copy / "bundle.json").read_text(encoding="utf-8"))
     assert json.loads(_core.Bundle(draft.path).manifest)["name"] == "hostile"
+
+
+def test_a_large_file_is_never_held_in_memory(tmp_path: Path) -> None:
+    """Claimed, published, read and laid out, in a process that says how much memory it ever had."""
+    program = f"""
+import json, os, resource, shutil
+from pathlib import Path
+from monorail import _core, errors
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+golden = Path({str(GOLDEN / "worker")!r})
+draft = _core.Registry({str(tmp_path / "registry")!r}).draft("large")
+for path in golden.iterdir():
+    if path.name != "bundle.json":
+        shutil.copy(path, draft.path)
+(draft.path / "weights").touch()
+os.truncate(draft.path / "weights", 256 << 20)
+manifest = json.loads((golden / "bundle.json").read_text(encoding="utf-8"))
+manifest["stages"][0]["files"]["weights"] = "weights"
+before = peak()
+draft.publish(json.dumps(manifest))
+_core.Bundle(draft.path)
+try:
+    _core.Engine(draft.path, runtime="none", trusted=True)
+except errors.MonorailError as error:
+    print(error.code)
+print((peak() - before) // (1 if os.uname().sysname == "Linux" else 1024))
+"""
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    ).stdout.split()
+    assert done[0] == "internal", "it was laid out, and nothing says how its worker is started"
+    assert int(done[1]) < 64 * 1024, "KiB"
+    assert list((tmp_path / "temporary").iterdir()) == []

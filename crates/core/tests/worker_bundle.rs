@@ -251,3 +251,22 @@ fn only_a_workers_files_may_be_larger_than_memory_holds() {
     }
     has(&listed("weights-1", 1 << 41).unwrap_err(), Code::BundleDamaged, "more than");
 }
+
+#[test]
+fn broken_json_never_panics() {
+    let text = mixed().to_string();
+    for end in (0..text.len()).step_by(7).filter(|n| text.is_char_boundary(*n)) {
+        assert!(Manifest::from_json(&text[..end]).is_err());
+    }
+    // A stage is read twice, first for its engine: neither time deeper than the stack.
+    for open in ["[", "{\"a\":"] {
+        let deep = open.repeat(100_000);
+        assert!(
+            Manifest::from_json(&format!("{{\"format\":2,\"stages\":[{{\"engine\":\"worker\",\"x\":{deep}")).is_err()
+        );
+        assert!(Manifest::from_json(&format!("{{\"format\":2,\"stages\":[{{\"x\":{deep}")).is_err());
+    }
+    let mut twice = mixed().to_string();
+    twice = twice.replacen("\"engine\":\"worker\"", "\"engine\":\"native\",\"engine\":\"worker\"", 1);
+    assert!(Manifest::from_json(&twice).unwrap_err().to_string().contains("duplicate field"));
+}
