@@ -40,6 +40,7 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
+    made.ir_version = IR_VERSION
     made = _version(made)
     made.ir_version = IR_VERSION
     return made
@@ -152,7 +153,7 @@ def _version(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     try:
         return onnx.version_converter.convert_version(model, _OLDEST)
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         # The converter does not know every operator; the runtime still does.
         return model
 
