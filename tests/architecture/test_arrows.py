@@ -56,8 +56,8 @@ def imports_of(path: Path) -> list[Import]:
             names = [f"{base}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "framework":
             # What `adapters.base.framework` imports, which says the extra where it is missing.
-            names = [value.value for value in ast.walk(node.args[0]) if isinstance(value, ast.Constant)]
-            names = [name for name in names if name in FRAMEWORKS | ONNX or "." in name]
+            names = [str(value.value) for value in ast.walk(node.args[0]) if isinstance(value, ast.Constant)]
+            names = [name for name in names if name.partition(".")[0] in FRAMEWORKS | ONNX]
         else:
             continue
         found += [Import(file, name, node in typing, node in tree.body) for name in names]
