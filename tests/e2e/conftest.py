@@ -58,3 +58,16 @@ def raw(server) -> Iterator[Raw]:
 
     with Raw(server.address) as raw:
         yield raw
+
+
+@pytest.fixture
+def monorail():
+    """Runs a command that must succeed; gives its stdout."""
+
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-m", "monorail.cli", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

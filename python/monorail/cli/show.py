@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Packages of a lock that are named; the rest are counted.
 SHOWN_PACKAGES = 8
+#: Columns between the parts of a model that are named.
+SHOWN_COLUMNS = 5
 
 
 @click.command("show")
@@ -61,14 +63,20 @@ def engine_lines(version: Version) -> list[tuple[str, str]]:
     if version.engine == "worker":
         return [("engine", "worker: the whole model runs in Python processes"), ("because", version.reason)]
     steps = len(native) + len(worker)
-    columns = ", ".join(column["name"] for column in version.manifest["stages"][0].get("columns", ()))
+    columns = [column["name"] for column in version.manifest["stages"][0].get("columns", ())]
     return [
         ("engine", f"mixed: {len(native)} of {steps} steps in the graph, {len(worker)} in Python processes"),
         ("in Python", ", ".join(worker)),
         ("in graph", ", ".join(native)),
-        ("cut after", f"{worker[-1] if worker else 'the first steps'}, which gives {columns}"),
+        ("cut after", f"{worker[-1] if worker else 'the first steps'}, which gives {_few(columns)}"),
         ("because", version.reason),
     ]
+
+
+def _few(names: list[str]) -> str:
+    """Names, shortened to the first few."""
+    more = len(names) - SHOWN_COLUMNS
+    return ", ".join(names[:SHOWN_COLUMNS]) + (f" and {more} more" if more > 0 else "")
 
 
 def environment_line(version: Version) -> str:
