@@ -149,8 +149,10 @@ impl Engine for Native {
         }
         check(status)?;
         for ((answer, buffer), value) in self.outputs.iter().zip(&mut buffers).zip(&outputs) {
-            if let OutputBuffer::Text(texts) = buffer {
-                read_texts(value, count * answer.width, texts)?;
+            match buffer {
+                OutputBuffer::Text(texts) => read_texts(value, count * answer.width, texts)?,
+                OutputBuffer::Bool(values) => make_bools(values),
+                _ => {}
             }
         }
         let columns = buffers.into_iter().zip(&self.outputs).map(|(b, a)| (b, a.width)).collect();
@@ -311,6 +313,14 @@ fn read_texts(value: &Value, count: usize, into: &mut TextBuffer) -> Result<()> 
         into.push(piece.ok_or_else(|| Error::new(Code::EngineFailed, "the graph gave a string that is not UTF-8"))?);
     }
     Ok(())
+}
+
+/// Makes truth values of the bytes that the runtime wrote as such: whatever is not zero is true.
+fn make_bools(values: &mut Vec<bool>) {
+    let (bytes, count) = (values.as_mut_ptr().cast::<u8>(), values.len());
+    // SAFETY: a bool is one byte, of which the vector has `count`, all written; each ends up 0 or 1, and none is
+    // read as a bool before.
+    unsafe { std::slice::from_raw_parts_mut(bytes, count) }.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
 }
 
 /// Turns a status into a result and releases it.
