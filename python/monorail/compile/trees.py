@@ -21,13 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Dense, Feature, Indicator, Matrix, Origin, Raw, Text, UnreadableError
+from .columns import Cell, Dense, Feature, Indicator, Matrix, Origin, Raw, Text, UnreadableError
 from .graph import ML, Tensor
 from .registry import Context
 
 _MEMBER = 6
 """The node mode of a membership test."""
 _NO_CODE = -2
+_WIDE = (np.dtype(np.int64), np.dtype(np.uint64))
+"""What float64 does not tell apart."""
 
 
 @dataclass
@@ -131,16 +133,37 @@ def _moved(
 ) -> Dense:
     """Moves splits to the raw columns where that can be; returns what the node reads instead of the features."""
     step = rounding or _as_double
-    readable = [_readable(matrix.features[number]) for number in used]
+    rounded: dict[int, Feature] = {} if rounding is None else _wide_integers(context, matrix, used)
+    readable = [
+        (rounded[number], False) if number in rounded else _readable(matrix.features[number]) for number in used
+    ]
     dense = context.reader.dense(Matrix(tuple(entry for entry, _ in readable)), np.float64)
     for number, (_, moved) in zip(used, readable, strict=True):
         original = matrix.features[number]
+        if number in rounded:
+            _note_splits(context, original, splits, rows[number])
         if moved and original.origin is not None:
             _move_origin(context, splits, rows[number], original.origin, step)
         elif rounding is not None and not isinstance(original.source, Indicator):
             chosen = np.asarray([row for row in rows[number].tolist() if row not in splits.members], np.int64)
             splits.value[chosen] = largest_left(np.dtype(np.float64), step, splits.value[chosen])
     return dense
+
+
+def _wide_integers(context: Context, matrix: Matrix, used: list[int]) -> dict[int, Feature]:
+    """Features of 64-bit whole numbers as the float32 that the original makes of them.
+
+    On their own scale no split would do: the node reads float64, which does not tell all of them apart.
+    """
+    wide = [number for number in used if matrix.features[number].dtype in _WIDE]
+    if not wide:
+        return {}
+    dense = context.reader.dense(matrix.select(wide), np.float32)
+    tensor = context.graph.cast(dense.tensor, np.float64)
+    return {
+        number: Feature(Cell(tensor, position), tensor.dtype, False)
+        for number, position in zip(wide, dense.positions, strict=True)
+    }
 
 
 def _note_splits(context: Context, feature: Feature, splits: _Splits, rows: np.ndarray) -> None:

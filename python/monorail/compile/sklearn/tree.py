@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .. import labels
 from ..columns import Matrix
-from ..graph import Tensor
-from ..registry import Context, Output, converter
+from ..graph import TEXT, Tensor
+from ..registry import Context, Output, converter, qualified_name
 from ..trees import Tree, tree_sums
 from .linear import regression_output
+from .submodels import several_labels, several_probabilities
 
 _DOUBLE = np.dtype(np.float64)
 _TREE, _FOREST = "sklearn.tree._classes", "sklearn.ensemble._forest"
+_CLASSIFIERS = (f"{_TREE}.DecisionTreeClassifier", f"{_TREE}.ExtraTreeClassifier")
+_REGRESSORS = (f"{_TREE}.DecisionTreeRegressor", f"{_TREE}.ExtraTreeRegressor")
 
 
 def to_float32(values: np.ndarray) -> np.ndarray:
@@ -42,6 +47,33 @@ def tree_of(model: Any, target: int, values: np.ndarray) -> Tree:
     )
 
 
+def on_features(tree: Tree, features: Any) -> Tree:
+    """A tree that was fitted on some of the features, as one on all of them."""
+    return replace(tree, feature=np.asarray(features, np.int64)[tree.feature])
+
+
+def as_array(matrix: Matrix) -> Matrix:
+    """The matrix as one array, as estimators see it that hand arrays on: every column in the common element type."""
+    dtype = matrix.common()
+    if matrix.dtype is not None or dtype == TEXT:
+        return matrix
+    features = tuple(
+        replace(f, dtype=dtype, origin=None if f.origin is None else f.origin.then(lambda raw: raw.astype(dtype)))
+        for f in matrix.features
+    )
+    return replace(matrix, features=features, dtype=dtype)
+
+
+def is_classifier_tree(model: Any) -> bool:
+    """Whether it is one tree that answers one label a row."""
+    return qualified_name(model) in _CLASSIFIERS and int(model.n_outputs_) == 1
+
+
+def is_regressor_tree(model: Any) -> bool:
+    """Whether it is one tree of numbers."""
+    return qualified_name(model) in _REGRESSORS
+
+
 def _means(context: Context, matrix: Matrix, models: list[Any], columns: list[int]) -> Tensor:
     """For each of these columns of the trees' values the mean over the trees."""
     trees = [
@@ -49,7 +81,7 @@ def _means(context: Context, matrix: Matrix, models: list[Any], columns: list[in
         for model in models
         for target, column in enumerate(columns)
     ]
-    return tree_sums(context, matrix, trees, len(columns), rounding=to_float32)
+    return tree_sums(context, as_array(matrix), trees, len(columns), rounding=to_float32)
 
 
 def _divided(context: Context, total: Tensor, count: int) -> Tensor:
@@ -73,15 +105,14 @@ def _probabilities(context: Context, matrix: Matrix, models: list[Any], classes:
 
 
 @converter(
-    f"{_TREE}.DecisionTreeClassifier",
-    f"{_TREE}.ExtraTreeClassifier",
+    *_CLASSIFIERS,
     f"{_FOREST}.RandomForestClassifier",
     f"{_FOREST}.ExtraTreesClassifier",
 )
 def tree_classifier(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """Mean class shares, and the largest one's label."""
     if model.n_outputs_ > 1:
-        raise context.refuse(model, "it answers several labels a row")
+        return _several_answers(context, model, matrix)
     values = labels.class_values(context, model, model.classes_)
     models = list(getattr(model, "estimators_", [model]))
     probability = _probabilities(context, matrix, models, int(model.n_classes_))
@@ -91,9 +122,26 @@ def tree_classifier(context: Context, model: Any, matrix: Matrix) -> dict[str, O
     }
 
 
+def _several_answers(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
+    """Several labels a row, each by the mean shares of its own classes."""
+    models = list(getattr(model, "estimators_", [model]))
+    most = int(max(model.n_classes_))
+    columns = [k * most + place for k, count in enumerate(model.n_classes_) for place in range(int(count))]
+    whole = _divided(context, _means(context, matrix, models, columns), len(models))
+    ends = np.cumsum([0, *(int(count) for count in model.n_classes_)]).tolist()
+    shares = [context.graph.gather(whole, list(range(start, end))) for start, end in pairwise(ends)]
+    chosen = [
+        labels.label_of_largest(context, labels.class_values(context, model, names), share)
+        for names, share in zip(model.classes_, shares, strict=True)
+    ]
+    return {
+        "label": several_labels(context, model, chosen),
+        "probability": several_probabilities(context, model.classes_, shares),
+    }
+
+
 @converter(
-    f"{_TREE}.DecisionTreeRegressor",
-    f"{_TREE}.ExtraTreeRegressor",
+    *_REGRESSORS,
     f"{_FOREST}.RandomForestRegressor",
     f"{_FOREST}.ExtraTreesRegressor",
 )
