@@ -24,6 +24,8 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith("MONORAIL_") and name != "MONORAIL_ORT_LIB":
             monkeypatch.delenv(name)
+    # What is made for workers stays with the test.
+    monkeypatch.setenv("MONORAIL_CACHE", str(tmp_path / "monorail-cache"))
     monkeypatch.chdir(tmp_path)
 
 
