@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from judge import Case, assert_equal
+from real_data import CANCER, DIGITS, IRIS, KINDS, SPECIES, WINE
 from sklearn.cluster import FeatureAgglomeration
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import load_wine
 from sklearn.decomposition import (
     PCA,
     DictionaryLearning,
@@ -46,12 +47,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 from sklearn.tree import DecisionTreeClassifier
 
-WINE, KINDS = load_wine(return_X_y=True)
-IRIS, SPECIES = load_iris(return_X_y=True)
-CANCER = load_breast_cancer().data
-DIGITS = load_digits().data[:400]
-SCALED = StandardScaler().fit_transform(WINE)
-POSITIVE = MinMaxScaler().fit_transform(WINE)
+SCALED: Any = StandardScaler().fit_transform(WINE)
+POSITIVE: Any = MinMaxScaler().fit_transform(WINE)
 
 
 def check(model: Any, X: np.ndarray, y: Any = None, **options: Any) -> Case:
@@ -66,7 +63,7 @@ PROJECTIONS: dict[str, tuple[Any, np.ndarray]] = {
     "pca": (PCA(4), WINE),
     "pca whitened": (PCA(4, whiten=True), WINE),
     "pca share": (make_pipeline(StandardScaler(), PCA(0.95)), CANCER),
-    "pca of digits": (PCA(20), DIGITS),
+    "pca of digits": (PCA(20), DIGITS[:400]),
     "incremental pca": (IncrementalPCA(3), WINE),
     "incremental pca whitened": (IncrementalPCA(3, whiten=True), WINE),
     "svd": (TruncatedSVD(3), WINE),
@@ -93,12 +90,12 @@ PROJECTIONS: dict[str, tuple[Any, np.ndarray]] = {
     ),
     "coder": (SparseCoder(SCALED[:4], transform_algorithm="threshold", transform_alpha=0.5), SCALED),
     "rbm": (BernoulliRBM(5, n_iter=2, random_state=0), POSITIVE),
-    "gaussian": (GaussianRandomProjection(5, random_state=0), CANCER),
-    "sparse": (SparseRandomProjection(5, random_state=0), CANCER),
-    "sparse, dense output": (SparseRandomProjection(5, random_state=0, dense_output=True), CANCER),
-    "tf-idf": (TfidfTransformer(), DIGITS),
-    "tf-idf damped": (TfidfTransformer(norm="l1", sublinear_tf=True), DIGITS),
-    "tf only": (TfidfTransformer(norm=None, use_idf=False), DIGITS),
+    "gaussian": (GaussianRandomProjection(5, random_state=0), CANCER),  # pyright: ignore[reportArgumentType]
+    "sparse": (SparseRandomProjection(5, random_state=0), CANCER),  # pyright: ignore[reportArgumentType]
+    "sparse, dense output": (SparseRandomProjection(5, random_state=0, dense_output=True), CANCER),  # pyright: ignore[reportArgumentType]
+    "tf-idf": (TfidfTransformer(), DIGITS[:400]),
+    "tf-idf damped": (TfidfTransformer(norm="l1", sublinear_tf=True), DIGITS[:400]),
+    "tf only": (TfidfTransformer(norm=None, use_idf=False), DIGITS[:400]),  # pyright: ignore[reportArgumentType]
     "agglomeration": (FeatureAgglomeration(3), WINE),
     "agglomeration, largest": (FeatureAgglomeration(3, pooling_func=np.max), WINE),
     "agglomeration, smallest": (FeatureAgglomeration(3, pooling_func=np.min), WINE),
@@ -142,7 +139,7 @@ def test_nystroem_with_parameters() -> None:
 
 MAPS = {
     "rbf": RBFSampler(random_state=0, n_components=20),
-    "rbf, scale": RBFSampler(gamma="scale", random_state=0, n_components=20),
+    "rbf, scale": RBFSampler(gamma="scale", random_state=0, n_components=20),  # pyright: ignore[reportArgumentType]
     "skewed": SkewedChi2Sampler(random_state=0, n_components=20),
     "skewed by 0.1": SkewedChi2Sampler(skewedness=0.1, random_state=0, n_components=20),
     "additive, 1 step": AdditiveChi2Sampler(sample_steps=1),
@@ -167,7 +164,7 @@ SELECTORS = {
     "variance": VarianceThreshold(0.5),
     "importance": SelectFromModel(DecisionTreeClassifier(random_state=0)),
     "importance above": SelectFromModel(Lasso(0.01), threshold="1.5*mean", max_features=4),
-    "in turn": SequentialFeatureSelector(Ridge(), n_features_to_select=3, cv=2),
+    "in turn": SequentialFeatureSelector(Ridge(), n_features_to_select=3, cv=2),  # pyright: ignore[reportArgumentType]
 }
 
 
@@ -179,7 +176,8 @@ def test_selection_costs_no_more_than_a_gather(name: str) -> None:
 
 
 def test_names_of_selected_features() -> None:
-    frame = load_wine(as_frame=True).data
+    wine: Any = load_wine(as_frame=True)
+    frame = wine.data
     case = assert_equal(SelectKBest(k=2).fit(frame, KINDS), frame)
     assert case.compiled.outputs[0]["names"] == ["flavanoids", "proline"]
 
@@ -188,8 +186,8 @@ def test_names_of_selected_features() -> None:
 def test_elimination_predicts_and_selects(kind: Any) -> None:
     tree = DecisionTreeClassifier(max_depth=4, random_state=0)
     options = {"cv": 3} if kind is RFECV else {"n_features_to_select": 4}
-    check(kind(tree, **options), WINE, KINDS)
-    check(make_pipeline(kind(tree, **options), StandardScaler(), LogisticRegression(max_iter=200)), WINE, KINDS)
+    check(kind(tree, **options), WINE, KINDS)  # pyright: ignore[reportArgumentType]
+    check(make_pipeline(kind(tree, **options), StandardScaler(), LogisticRegression(max_iter=200)), WINE, KINDS)  # pyright: ignore[reportArgumentType]
     case = Case(RFE(LogisticRegression(max_iter=3000), n_features_to_select=3).fit(IRIS, SPECIES), IRIS)
     assert [entry["name"] for entry in case.compiled.outputs] == ["label", "probability"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from judge import Case, assert_equal
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from real_data import CANCER, DIABETES, DIGITS, IRIS, KINDS, PROGRESS, WINE
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -21,11 +21,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-WINE, KINDS = load_wine(return_X_y=True)
-IRIS = load_iris().data
-DIABETES, PROGRESS = load_diabetes(return_X_y=True)
-CANCER = load_breast_cancer().data
-DIGITS = load_digits().data[:600, 16:32]
+PIXELS = DIGITS[:600, 16:32]
 
 
 def check(model: Any, X: Any, y: Any = None, **options: Any) -> Case:
@@ -43,7 +39,7 @@ def test_bins(strategy: Any, encode: Any) -> None:
 
 
 def test_bins_of_repeated_and_constant_values() -> None:
-    X = np.column_stack([DIGITS[:, :6], np.full(len(DIGITS), 3.0)])
+    X = np.column_stack([PIXELS[:, :6], np.full(len(PIXELS), 3.0)])
     with pytest.warns(UserWarning, match="constant|too small"):
         model = KBinsDiscretizer(6, quantile_method="averaged_inverted_cdf").fit(X)
     assert len(set(model.n_bins_.tolist())) > 1
@@ -89,7 +85,7 @@ def test_powers_of_missing_values() -> None:
     check(PowerTransformer(), X)
 
 
-@pytest.mark.parametrize("X", [WINE, DIGITS], ids=["wine", "repeated values"])
+@pytest.mark.parametrize("X", [WINE, PIXELS], ids=["wine", "repeated values"])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_quantiles(distribution: Any, X: np.ndarray) -> None:
     check(QuantileTransformer(n_quantiles=60, output_distribution=distribution), X)

@@ -74,9 +74,12 @@ ENCODERS = {
     ),
     "numbers, few": OrdinalEncoder(max_categories=3, handle_unknown="use_encoded_value", unknown_value=np.nan),
     "int64": OrdinalEncoder(
-        dtype=np.int64, handle_unknown="use_encoded_value", unknown_value=-5, encoded_missing_value=-1
+        dtype=np.int64,
+        handle_unknown="use_encoded_value",
+        unknown_value=-5,
+        encoded_missing_value=-1,  # pyright: ignore[reportArgumentType]
     ),
-    "float32": OrdinalEncoder(dtype=np.float32, handle_unknown="use_encoded_value", unknown_value=np.nan),
+    "float32": OrdinalEncoder(dtype=np.float32, handle_unknown="use_encoded_value", unknown_value=np.nan),  # pyright: ignore[reportArgumentType]
     "missing": MissingIndicator(features="all"),
 }
 
@@ -112,7 +115,8 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def test_records(dtype: Any, sparse: bool) -> None:
     frame = mixed()
     frame["code"] = frame["code"].round()
-    model = DictVectorizer(dtype=dtype, sparse=sparse).fit(records(frame))
+    options: Any = {"dtype": dtype, "sparse": sparse}
+    model = DictVectorizer(**options).fit(records(frame))
     assert_equal(model, frame)
     # A column that it never saw, and one that the example lacks.
     assert_equal(model, frame.drop(columns="small").assign(other="new"))

@@ -7,6 +7,7 @@ trace; missing numbers are NaN in both. What pandas does beyond numpy is known f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -394,5 +395,5 @@ class Frame(_Elementwise):
                 made = Feature(Cell(tensor, 0), tensor.dtype, True, column.traced_origins[0], str(name))
                 features.append(made)
             else:
-                features.append(column)
+                features.append(replace(column, name=str(name)))
         return Matrix(tuple(features))
