@@ -45,6 +45,7 @@ class ServerProcess:
         port: int = 0,
         python: str = sys.executable,
         environment: dict[str, str] | None = None,
+        ready_s: float = DEADLINE_S,
         **settings: Any,
     ) -> None:
         command = [python, "-m", "monorail.cli", "serve", *models, "--registry", str(registry), "--port", str(port)]
@@ -66,7 +67,7 @@ class ServerProcess:
             self._readers.append(self._read(self.process.stderr, self.err, None))
         self.url = ""
         if wait:
-            self.wait_ready()
+            self.wait_ready(ready_s)
 
     @staticmethod
     def _read(stream: IO[str] | None, into: list[str], lines: queue.Queue[str | None] | None) -> threading.Thread:
@@ -82,10 +83,10 @@ class ServerProcess:
         thread.start()
         return thread
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = DEADLINE_S) -> None:
         """Wait for the line on stdout that says where it listens."""
         try:
-            line = self._lines.get(timeout=DEADLINE_S)
+            line = self._lines.get(timeout=timeout_s)
         except queue.Empty:
             line = None
         if not line:

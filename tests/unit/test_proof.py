@@ -182,6 +182,18 @@ def test_row_wise() -> None:
     assert "never shared" in str(Proof(1e-6, 1e-9, row_wise=False))
 
 
+def test_golden_rows_of_a_model_whose_rows_depend_on_each_other_are_one_batch() -> None:
+    def centred(frame: Any) -> dict[str, np.ndarray]:
+        x = np.asarray(frame["x"], np.float64)
+        return {"label": np.zeros(len(x), int), "probability": np.column_stack([x - x.mean(), x])}
+
+    proof = prove(original(centred), lambda table: centred(table.to_pandas()), TABLE, golden_rows=10)
+    assert proof.golden is not None
+    rows = proof.golden["input/x"].to_numpy()
+    kept = np.asarray(proof.golden["output/probability"].to_pylist())[:, 0]
+    assert np.allclose(kept, rows - rows.mean())
+
+
 def test_a_frame_that_cannot_be_made_is_not_a_refusal() -> None:
     class Broken(Form):
         def frame(self, table: pa.Table) -> Any:

@@ -48,6 +48,7 @@ _FAMILIES = {
         "power",
         "project",
         "records",
+        "refused",
         "scale",
         "select",
         "shape",

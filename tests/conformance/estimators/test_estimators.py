@@ -36,7 +36,7 @@ def saved() -> dict[str, harness.Saved]:
 @pytest.fixture(scope="module")
 def server(registry: Path, saved: dict[str, harness.Saved]) -> Iterator[ServerProcess]:
     """One server of every model saved."""
-    with ServerProcess(registry, *saved, threads=1) as server:
+    with ServerProcess(registry, *saved, threads=1, ready_s=110) as server:
         yield server
 
 
