@@ -74,10 +74,10 @@ ENCODERS = {
     ),
     "numbers, few": OrdinalEncoder(max_categories=3, handle_unknown="use_encoded_value", unknown_value=np.nan),
     "int64": OrdinalEncoder(
-        dtype=np.int64,
+        dtype=np.int64,  # pyright: ignore[reportArgumentType]
         handle_unknown="use_encoded_value",
         unknown_value=-5,
-        encoded_missing_value=-1,  # pyright: ignore[reportArgumentType]
+        encoded_missing_value=-1,
     ),
     "float32": OrdinalEncoder(dtype=np.float32, handle_unknown="use_encoded_value", unknown_value=np.nan),  # pyright: ignore[reportArgumentType]
     "missing": MissingIndicator(features="all"),

@@ -63,7 +63,7 @@ def test_every_step_is_named() -> None:
         "FunctionTransformer",
         "Near",
     ]
-    assert "Python function" in error.message
+    assert "numpy.sort" in error.message
 
 
 def test_subclass_of_a_known_class_is_not_known() -> None:
