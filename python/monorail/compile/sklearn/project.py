@@ -13,6 +13,7 @@ from ..graph import Tensor
 from ..pairwise import apply, kernel, kernel_parameters, points_of, row_sum, scaled
 from ..registry import Context, converter
 from .maths import floats, product
+from .pursuit import coded
 from .scale import elementwise
 
 _DOUBLE = np.dtype(np.float64)
@@ -85,19 +86,9 @@ def sparse_components(context: Context, model: Any, matrix: Matrix) -> Matrix:
     f"{_DECOMPOSITION}._dict_learning.SparseCoder",
 )
 def sparse_code(context: Context, model: Any, matrix: Matrix) -> Matrix:
-    """Soft thresholding of the products with the atoms; other codings search for every row anew."""
-    if model.transform_algorithm != "threshold":
-        raise context.refuse(
-            model, f"its coding is a search for every row (transform_algorithm={model.transform_algorithm!r})"
-        )
+    """Soft thresholds of the products with the atoms, or a pursuit of few atoms; other codings are searches."""
     atoms = np.asarray(model.components_ if hasattr(model, "components_") else model.dictionary)
-    alpha = getattr(model, "alpha", None) if model.transform_alpha is None else model.transform_alpha
-    covariance = product(context, matrix, atoms.T)
-    size = scaled(context, "Sub", apply(context, "Abs", covariance), 1.0 if alpha is None else float(alpha))
-    size = scaled(context, "Max", size, 0.0)
-    code = context.graph.arithmetic("Mul", apply(context, "Sign", covariance), size, size)
-    if model.positive_code:
-        code = scaled(context, "Max", code, 0.0)
+    code = coded(context, model, product(context, matrix, atoms.T), atoms)
     if model.split_sign:
         below = apply(context, "Neg", scaled(context, "Min", code, 0.0))
         code = context.graph.concat([scaled(context, "Max", code, 0.0), below])
