@@ -7,7 +7,6 @@ import numpy as np
 from .graph import Graph, Tensor
 from .registry import Context
 
-_DOUBLE = np.dtype(np.float64)
 _COLUMNS = np.dtype(np.int64)
 _LANES = 8
 _BLOCK = 128
@@ -51,14 +50,15 @@ def log_of_sum(context: Context, logs: Tensor) -> Tensor:
     """The logarithm of the sum of the columns' exponentials, `[rows, 1]`."""
     graph = context.graph
     top = largest(context, logs)
-    shares = graph.node("Exp", [graph.arithmetic("Sub", logs, top, logs)], _DOUBLE, logs.width)
-    total = graph.node("Log", [numpy_sum(context, shares)], _DOUBLE, 1)
-    nothing = graph.constant(-np.inf)
+    shares = graph.node("Exp", [graph.arithmetic("Sub", logs, top, logs)], logs.dtype, logs.width)
+    total = graph.node("Log", [numpy_sum(context, shares)], logs.dtype, 1)
+    nothing = graph.constant(-np.inf, logs.dtype)
     none = graph.node("Equal", [top, nothing], np.bool_, 1)
-    return graph.node("Where", [none, nothing, graph.arithmetic("Add", top, total, top)], _DOUBLE, 1)
+    return graph.node("Where", [none, nothing, graph.arithmetic("Add", top, total, top)], logs.dtype, 1)
 
 
 def shares_of_logs(context: Context, logs: Tensor) -> Tensor:
     """Each column's share of the sum of exponentials, by way of its logarithm as scikit-learn makes it."""
     graph = context.graph
-    return graph.node("Exp", [graph.arithmetic("Sub", logs, log_of_sum(context, logs), logs)], _DOUBLE, logs.width)
+    apart = graph.arithmetic("Sub", logs, log_of_sum(context, logs), logs)
+    return graph.node("Exp", [apart], logs.dtype, logs.width)

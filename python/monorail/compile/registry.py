@@ -56,6 +56,7 @@ _FAMILIES = {
         "svm",
         "target",
         "threshold",
+        "topics",
         "tree",
     ),
     "catboost": ("booster",),

@@ -20,7 +20,7 @@ _BAYES = "sklearn.naive_bayes"
 def likelihood_outputs(context: Context, model: Any, joint: Tensor) -> dict[str, Output]:
     """Label and probability from one joint log-likelihood a class."""
     values = labels.class_values(context, model, model.classes_)
-    probability = reductions.shares_of_logs(context, joint)
+    probability = context.graph.cast(reductions.shares_of_logs(context, joint), _DOUBLE)
     return {
         "label": labels.label_of_largest(context, values, joint),
         "probability": Output(probability, "float64", labels.class_names(values)),
@@ -30,7 +30,8 @@ def likelihood_outputs(context: Context, model: Any, joint: Tensor) -> dict[str,
 @converter(f"{_BAYES}.GaussianNB")
 def gaussian(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """Sums of squared deviations over variances, in the original's order."""
-    x = context.reader.ordered(matrix, _DOUBLE)
+    kept = np.result_type(matrix.floating(), model.theta_.dtype)
+    x = context.reader.ordered(matrix, kept)
     parts = []
     for mean, variance, prior in zip(model.theta_, model.var_, model.class_prior_, strict=True):
         apart = scaled(context, "Sub", x, mean)
@@ -38,7 +39,7 @@ def gaussian(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
         total = reductions.numpy_sum(context, scaled(context, "Div", squared, variance))
         constant = -0.5 * np.sum(np.log(2.0 * np.pi * variance))
         half = scaled(context, "Mul", total, 0.5)
-        density = context.graph.arithmetic("Sub", context.graph.constant(np.asarray([constant], _DOUBLE)), half, half)
+        density = context.graph.arithmetic("Sub", context.graph.constant(np.asarray([constant], kept)), half, half)
         with np.errstate(divide="ignore"):
             parts.append(scaled(context, "Add", density, float(np.log(prior))))
     return likelihood_outputs(context, model, context.graph.concat(parts))

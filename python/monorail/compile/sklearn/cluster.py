@@ -19,11 +19,9 @@ _CLUSTER = "sklearn.cluster"
 
 
 def ranked_distances(context: Context, x: Tensor, points: np.ndarray) -> Tensor:
-    """Squared distances less the row's own length: `-2 x y + yy` in one product, which keeps their order."""
-    graph = context.graph
-    norms = np.einsum("ij,ij->i", points, points)
-    constants = [graph.constant(np.ascontiguousarray(points.T)), graph.constant(norms)]
-    return graph.node("Gemm", [x, *constants], _DOUBLE, len(points), attributes={"alpha": -2.0})
+    """Squared distances less the row's own length: `-2 x y + yy`, which keeps their order."""
+    crossed = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
+    return scaled(context, "Add", crossed, np.einsum("ij,ij->i", points, points))
 
 
 def nearest(context: Context, distances: Tensor) -> Tensor:
@@ -40,23 +38,30 @@ def nearest_by_search(context: Context, x: Tensor, points: np.ndarray) -> Tensor
     return nearest(context, scaled(context, "Max", total, 0.0))
 
 
-def distances_to(context: Context, matrix: Matrix, x: Tensor, points: np.ndarray) -> Matrix:
+def distances_to(context: Context, matrix: Matrix, points: np.ndarray) -> Matrix:
     """Euclidean distances to points as features: what `transform` of a clustering gives."""
-    tensor = apply(context, "Sqrt", pairwise.squared_by_product(context, x, points))
-    if matrix.floating() != _DOUBLE:
-        tensor = context.graph.cast(tensor, matrix.floating())
+    x, kept = context.reader.ordered(matrix, _DOUBLE), matrix.floating()
+    squared = context.graph.cast(pairwise.squared_by_product(context, x, points_of(points)), kept)
+    tensor = apply(context, "Sqrt", squared)
     return Matrix(cells(tensor), tensor.dtype)
+
+
+def _rows_and_centers(context: Context, model: Any, matrix: Matrix) -> tuple[Tensor, np.ndarray]:
+    """The rows and the centres in the precision that the original computes in."""
+    centers = np.asarray(model.cluster_centers_)
+    kept = np.result_type(matrix.floating(), centers.dtype)
+    return context.reader.ordered(matrix, kept), centers.astype(kept)
 
 
 @converter(f"{_CLUSTER}._kmeans.KMeans", f"{_CLUSTER}._kmeans.MiniBatchKMeans")
 def k_means(context: Context, model: Any, matrix: Matrix) -> dict[str, Any]:
     """The nearest centre."""
-    x, centers = context.reader.ordered(matrix, _DOUBLE), points_of(model.cluster_centers_)
+    x, centers = _rows_and_centers(context, model, matrix)
     index = nearest(context, ranked_distances(context, x, centers))
     values = np.arange(len(centers), dtype=np.int32)
     return {
         "label": labels.label_of_index(context, values, index),
-        "features": distances_to(context, matrix, x, centers),
+        "features": distances_to(context, matrix, centers),
     }
 
 
@@ -64,7 +69,7 @@ def k_means(context: Context, model: Any, matrix: Matrix) -> dict[str, Any]:
 def bisecting_k_means(context: Context, model: Any, matrix: Matrix) -> dict[str, Any]:
     """Left or right at every split of the tree, then down it."""
     graph = context.graph
-    x, centers = context.reader.ordered(matrix, _DOUBLE), points_of(model.cluster_centers_)
+    x, centers = _rows_and_centers(context, model, matrix)
     shift = np.asarray(getattr(model, "_X_mean", 0.0))
     splits: list[Any] = []
     waiting = [model._bisecting_tree]
@@ -75,14 +80,14 @@ def bisecting_k_means(context: Context, model: Any, matrix: Matrix) -> dict[str,
             waiting += [node.left, node.right]
     label = graph.node("Mul", [graph.cast(graph.gather(x, [0]), _INDEX), graph.constant(0, _INDEX)], _INDEX, 1)
     if splits:
-        pairs = np.asarray([side.center + shift for node in splits for side in (node.left, node.right)], _DOUBLE)
+        pairs = np.asarray([side.center + shift for node in splits for side in (node.left, node.right)], x.dtype)
         distances = ranked_distances(context, x, pairs)
         left = graph.gather(distances, range(0, len(pairs), 2))
         right = graph.gather(distances, range(1, len(pairs), 2))
         label = _descend(context, splits, graph.node("Less", [right, left], np.bool_, len(splits)))
     return {
         "label": Output(graph.cast(label, np.int32), "int32"),
-        "features": distances_to(context, matrix, x, centers),
+        "features": distances_to(context, matrix, centers),
     }
 
 
@@ -121,5 +126,5 @@ def birch(context: Context, model: Any, matrix: Matrix) -> dict[str, Any]:
     values = labels.class_values(context, model, model.subcluster_labels_)
     return {
         "label": labels.label_of_index(context, values, index),
-        "features": distances_to(context, matrix, x, centers),
+        "features": distances_to(context, matrix, centers),
     }

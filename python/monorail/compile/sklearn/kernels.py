@@ -30,14 +30,15 @@ def kernel_ridge(context: Context, model: Any, matrix: Matrix) -> dict[str, Outp
     return {"prediction": regression_output(made)}
 
 
-def _fading(context: Context, x: Tensor, points: np.ndarray, gamma: float) -> Tensor:
+def _fading(context: Context, x: Tensor, points: np.ndarray, gamma: float, kept: np.dtype) -> Tensor:
     """The rbf kernel with the points' lengths added first, as for a kernel of points against rows."""
     graph = context.graph
     crossed = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
     total = scaled(context, "Add", crossed, np.einsum("ij,ij->i", points, points))
     total = graph.arithmetic("Add", total, pairwise.squared_norms(context, x), total)
+    total = graph.cast(total, kept)
     total = scaled(context, "Max", total, 0.0)
-    return apply(context, "Exp", scaled(context, "Mul", total, -gamma))
+    return graph.cast(apply(context, "Exp", scaled(context, "Mul", total, -gamma)), _DOUBLE)
 
 
 @converter(f"{_SEMI}.LabelPropagation", f"{_SEMI}.LabelSpreading")
@@ -47,7 +48,7 @@ def label_propagation(context: Context, model: Any, matrix: Matrix) -> dict[str,
     shares = np.asarray(model.label_distributions_, _DOUBLE)
     if model.kernel == "rbf":
         x = context.reader.ordered(matrix, _DOUBLE)
-        weights = _fading(context, x, points_of(model.X_), float(model.gamma))
+        weights = _fading(context, x, points_of(model.X_), float(model.gamma), matrix.floating())
         total = graph.node("MatMul", [weights, graph.constant(shares)], _DOUBLE, shares.shape[1])
     elif model.kernel == "knn":
         found = search(context, model.nn_fit, matrix, int(model.nn_fit.n_neighbors))

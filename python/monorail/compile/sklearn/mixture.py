@@ -19,12 +19,12 @@ _DOUBLE = np.dtype(np.float64)
 def _distances(context: Context, model: Any, x: Tensor) -> Tensor:
     """Squared Mahalanobis distances to the components' means, in the original's expansion of them."""
     graph, kind = context.graph, model.covariance_type
-    means, factors = np.asarray(model.means_, _DOUBLE), np.asarray(model.precisions_cholesky_, _DOUBLE)
+    means, factors = np.asarray(model.means_), np.asarray(model.precisions_cholesky_)
     if kind in ("full", "tied"):
         parts = []
         for number, mean in enumerate(means):
             factor = factors[number] if kind == "full" else factors
-            turned = graph.node("MatMul", [x, graph.constant(factor)], _DOUBLE, factor.shape[1])
+            turned = graph.node("MatMul", [x, graph.constant(factor, x.dtype)], x.dtype, factor.shape[1])
             apart = scaled(context, "Sub", turned, mean @ factor)
             parts.append(reductions.numpy_sum(context, graph.arithmetic("Mul", apart, apart, apart)))
         return graph.concat(parts)
@@ -39,8 +39,8 @@ def _distances(context: Context, model: Any, x: Tensor) -> Tensor:
         crossed = scaled(context, "Mul", crossed, 2.0)
         constant = np.sum(means**2, axis=1) * precisions
         norm = pairwise.row_sum(context, squared)
-        last = graph.node("Mul", [norm, graph.constant(precisions)], _DOUBLE, len(means))
-    first = graph.arithmetic("Sub", graph.constant(constant), crossed, crossed)
+        last = graph.node("Mul", [norm, graph.constant(precisions, x.dtype)], x.dtype, len(means))
+    first = graph.arithmetic("Sub", graph.constant(constant, x.dtype), crossed, crossed)
     return graph.arithmetic("Add", first, last, first)
 
 
@@ -70,7 +70,7 @@ def _bayesian_terms(model: Any, features: int) -> np.ndarray:
 )
 def gaussian_mixture(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
     """The likeliest component, every component's share, and the log-density of the row."""
-    x = context.reader.ordered(matrix, _DOUBLE)
+    x = context.reader.ordered(matrix, np.result_type(matrix.floating(), model.means_.dtype))
     features = matrix.width
     summed = scaled(context, "Add", _distances(context, model, x), features * math.log(2 * math.pi))
     logs = scaled(context, "Add", scaled(context, "Mul", summed, -0.5), _log_determinants(model, features))
@@ -78,8 +78,16 @@ def gaussian_mixture(context: Context, model: Any, matrix: Matrix) -> dict[str, 
         logs = scaled(context, "Add", logs, _bayesian_terms(model, features))
     logs = scaled(context, "Add", logs, np.asarray(model._estimate_log_weights(), _DOUBLE))
     values = np.arange(logs.width)
+    shares, density = (
+        context.graph.cast(tensor, _DOUBLE)
+        for tensor in (reductions.shares_of_logs(context, logs), reductions.log_of_sum(context, logs))
+    )
+    # Where numbers overflow, what is not a number counts as the largest, as it does to numpy.
+    unknown = context.graph.node("IsNaN", [logs], np.bool_, logs.width)
+    top = context.graph.constant(np.inf, logs.dtype)
+    ranked = context.graph.node("Where", [unknown, top, logs], logs.dtype, logs.width)
     return {
-        "label": labels.label_of_largest(context, values, logs),
-        "probability": Output(reductions.shares_of_logs(context, logs), "float64", labels.class_names(values)),
-        "sample_score": Output(reductions.log_of_sum(context, logs), "float64"),
+        "label": labels.label_of_largest(context, values, ranked),
+        "probability": Output(shares, "float64", labels.class_names(values)),
+        "sample_score": Output(density, "float64"),
     }

@@ -187,14 +187,18 @@ def local_outlier_factor(context: Context, model: Any, matrix: Matrix) -> dict[s
         raise context.refuse(model, "it was fitted without novelty=True and answers no new rows")
     found = search(context, model, matrix, count)
 
-    def of_neighbors(values: np.ndarray) -> Tensor:
-        return graph.node("Gather", [graph.constant(values), found.indices], _DOUBLE, count, attributes={"axis": 0})
+    near = np.asarray(model._distances_fit_X_)[:, count - 1]
+    kept = np.result_type(matrix.floating(), near.dtype)
 
-    reach = of_neighbors(np.asarray(model._distances_fit_X_, _DOUBLE)[:, count - 1])
-    reach = graph.node("Max", [found.distances, reach], _DOUBLE, count)
+    def of_neighbors(values: np.ndarray) -> Tensor:
+        constant = graph.constant(values, kept)
+        return graph.node("Gather", [constant, found.indices], kept, count, attributes={"axis": 0})
+
+    reach = graph.node("Max", [graph.cast(found.distances, kept), of_neighbors(near)], kept, count)
     mean = scaled(context, "Div", reductions.numpy_sum(context, reach), float(count))
-    density = graph.arithmetic("Div", graph.constant(1.0), scaled(context, "Add", mean, 1e-10), mean)
-    ratio = graph.node("Div", [of_neighbors(np.asarray(model._lrd, _DOUBLE)), density], _DOUBLE, count)
+    density = graph.arithmetic("Div", graph.constant(1.0, kept), scaled(context, "Add", mean, 1e-10), mean)
+    ratio = graph.node("Div", [of_neighbors(np.asarray(model._lrd)), density], kept, count)
     sample = apply(context, "Neg", scaled(context, "Div", reductions.numpy_sum(context, ratio), float(count)))
+    sample = graph.cast(sample, _DOUBLE)
     score = scaled(context, "Sub", sample, float(model.offset_))
     return labels.outlier_outputs(context, score) | {"sample_score": Output(sample, "float64")}
