@@ -56,7 +56,7 @@ def _column(columns: Mapping[str, Any], field: pa.Field, rows: int) -> pa.Array:
         raise TypeError(f"the model gave no column {field.name!r}; its columns are {names}")
     try:
         array = _array(columns[field.name], field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"column {field.name!r} must be {field.type}: {error}") from None
     _check_rows(len(array), rows)
     try:

@@ -13,14 +13,17 @@ use crate::error::{Code, Error, Result};
 use super::process::Process;
 use super::{Counters, Reason, Spec, supervise};
 
-/// Failures in a row after which a model without a worker is called down instead of being waited for.
-const DOWN_AFTER: u32 = 3;
+/// Failures in a row after which a model without a worker is called down instead of being waited for: the pause
+/// before the next start is over a second from there on.
+const DOWN_AFTER: u32 = 6;
 /// Batches after which a worker that is lost counts as having been a good one.
 const PROVEN_BATCHES: u64 = 10;
 /// Longest pause between two starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An idle worker that owes an answer to a ping for longer is not leased.
 const SUSPECT_AFTER: Duration = Duration::from_millis(250);
+/// How long a worker may take to end by itself.
+pub(super) const END_GRACE: Duration = Duration::from_secs(2);
 /// How often whoever waits for a worker looks whether anybody still waits for him.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -192,34 +195,42 @@ impl Pool {
     /// Takes a leased worker back.
     fn take_back(&self, mut process: Box<Process>) {
         let settings = &self.spec.settings;
-        let reason = if process.retiring.is_some() {
-            None
-        } else if settings.worker_max_batches > 0 && process.batches >= settings.worker_max_batches as u64 {
-            Some(Reason::Batches)
-        } else if settings.worker_memory_bytes > 0 && process.resident_bytes() > settings.worker_memory_bytes {
-            Some(Reason::Memory)
-        } else {
-            None
-        };
+        let is_large = settings.worker_memory_bytes > 0 && process.resident_bytes() > settings.worker_memory_bytes;
+        let is_old = settings.worker_max_batches > 0 && process.batches >= settings.worker_max_batches as u64;
         let mut state = self.lock();
         state.busy -= 1;
         if process.batches == PROVEN_BATCHES {
             state.failures = 0;
         }
-        if state.stopping {
-            self.count(&state);
+        if is_large || state.stopping {
+            // It must not grow further: what comes next waits for another one.
+            if process.retiring.is_some() {
+                state.retiring -= 1;
+            }
+            if is_large {
+                self.counters.count(Reason::Memory);
+            }
+            self.end(&mut state, process, "it has taken too much memory, or the server stops");
             drop(state);
-            drop(process);
-            return self.changed.notify_all();
+            return self.tell_free();
         }
-        if reason.is_some() {
+        if is_old && process.retiring.is_none() {
+            // It goes on until another one has come up.
             state.retiring += 1;
-            process.retiring = reason;
+            process.retiring = Some(Reason::Batches);
         }
         state.waiting_since = None;
         state.idle.push(Idle::new(process));
         drop(state);
         self.tell_free();
+    }
+
+    /// Lets a worker that was taken out of the state end by itself.
+    pub(super) fn end(&self, state: &mut State, process: Box<Process>, why: &str) {
+        self.spec.log.info(format_args!("{}: worker {} is stopped: {why}", self.spec.who, process.pid()));
+        process.close();
+        state.ending.push((process, Instant::now() + END_GRACE));
+        self.count(state);
     }
 
     /// Kills a worker that was taken out of the state, and has another one started.

@@ -85,7 +85,9 @@ impl Process {
         loop {
             match self.channel.receive() {
                 Heard::Frame(Frame { kind: Kind::Ready, .. }) => return Ok(()),
-                Heard::Frame(Frame { kind: Kind::Refused, size, .. }) => return Err(self.text(size)),
+                Heard::Frame(Frame { kind: Kind::Refused, size, .. }) => {
+                    return Err(format!("could not load the model: {}", self.text(size)));
+                }
                 Heard::Silence if stop() => return Err("was stopped".to_owned()),
                 Heard::Silence if Instant::now() < until => {}
                 Heard::Silence => {

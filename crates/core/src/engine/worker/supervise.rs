@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Reason;
 use super::channel::Heard;
 use super::frame::{Frame, Kind};
-use super::pool::{Idle, Pool, State};
+use super::pool::{END_GRACE, Idle, Pool, State};
 use super::process::Process;
 
 /// How long rows wait for a worker before another one is started.
@@ -17,8 +17,6 @@ const SCALE_AFTER: Duration = Duration::from_millis(50);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a pinged worker may take to answer.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a worker may take to end by itself.
-const END_GRACE: Duration = Duration::from_secs(2);
 /// How often idle workers are looked at.
 const LOOK_UP: Duration = Duration::from_millis(250);
 /// How often those on their way out are.
@@ -176,19 +174,12 @@ fn retire(pool: &Pool, state: &mut State) {
             continue;
         }
         let Idle { process, .. } = state.idle.remove(at);
-        let why = match reason {
-            Some(reason) => {
-                state.retiring -= 1;
-                pool.counters.count(reason);
-                reason.as_str()
-            }
-            None => "idle",
-        };
-        pool.spec.log.info(format_args!("{}: worker {} is stopped: {why}", pool.spec.who, process.pid()));
-        process.close();
-        state.ending.push((process, now + END_GRACE));
+        if let Some(reason) = reason {
+            state.retiring -= 1;
+            pool.counters.count(reason);
+        }
+        pool.end(state, process, reason.map_or("it was idle", |_| "it has run worker_max_batches"));
     }
-    pool.count(state);
 }
 
 /// Buries workers on their way out, and kills those that take too long.
