@@ -74,12 +74,11 @@ def attack(how, channel, sequence, rows, maps):
     elif how == "zeros":
         answer(4096)
     elif how == "random":
-        descriptor, memory = maps["answer"]
+        _, memory = maps["answer"]
         memory[:4096] = os.urandom(4096)
         memory[:8] = b"\xff\xff\xff\xff\x00\x02\x00\x00"
         answer(4096)
     elif how == "shrink":
-        descriptor, memory = maps["answer"]
         failed = 0
         for one in (maps["answer"][0], maps["question"][0]):
             try:
