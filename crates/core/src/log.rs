@@ -129,6 +129,13 @@ impl Log {
         self.line(Level::Error, message);
     }
 
+    /// Logs what a worker printed, whatever the level: it is the model's to say how much.
+    pub fn printed(&self, who: &str, text: &str) {
+        let mut line = start(Level::Info.as_str());
+        let _ = write!(line, "{who} printed: {text}");
+        self.send(line);
+    }
+
     /// Logs a request, whatever the level.
     pub fn access(&self, access: &Access<'_>) {
         let Access { method, path, status, rows, body_bytes, elapsed, request_id } = *access;

@@ -63,7 +63,7 @@ impl Engine {
             let settings = Settings { unknown_columns: unknown, max_workers: threads, ..Settings::default() };
             let launch = worker.as_deref().map(Launch::from_json).transpose()?;
             // What workers print is for whoever loads the model; a graph has nothing to say.
-            let log = if launch.is_some() { Log::stderr(Level::Info).0 } else { Log::nowhere() };
+            let log = if launch.is_some() { Log::stderr(Level::Warning).0 } else { Log::nowhere() };
             let (launch, stop) = (launch.as_ref(), &|| false);
             let options = Options { runtime: &runtime, settings: &settings, launch, log: &log, stop };
             Ok(Self { model: Model::load(bundle, options)?, threads, manifest })

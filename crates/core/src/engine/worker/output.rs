@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use crate::log::{Level, Log};
+use crate::log::Log;
 
 /// Most bytes of a line; the rest of it is left out.
 const LIMIT_LINE_BYTES: usize = 4 << 10;
@@ -63,7 +63,7 @@ impl Lines {
         if self.allowed > 0 {
             self.allowed -= 1;
             let text = String::from_utf8_lossy(&self.line);
-            log.line(Level::Info, format_args!("{who} printed: {}", text.trim_end()));
+            log.printed(who, text.trim_end());
         } else {
             self.left_out += 1;
         }
@@ -81,6 +81,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Level;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
