@@ -75,6 +75,27 @@ class InWorker:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """The graph of a model that was cut, to be proven by itself, too: its thresholds lie on columns of its own.
+
+    Attributes:
+        model: What it was compiled from.
+        columns: Its inputs, as bundle.json has columns.
+        rows: What the steps before it give for the example.
+        form: How the model takes them.
+    """
+
+    model: Any
+    columns: list[dict[str, Any]]
+    rows: pa.Table
+    form: Form
+
+    def hard_rows(self, compiled: Compiled) -> HardRows:
+        """Generated rows of these columns."""
+        return make_hard_rows(self.columns, self.rows, compiled.splits, far=not compiled.smooth)
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a model will run.
 
@@ -87,6 +108,7 @@ class Plan:
         worker: The part that stays Python's, if there is one.
         native_steps: Names of the steps in the graph, where the model was cut.
         row_wise: What a class says of itself.
+        behind: The graph, where the model was cut and it can be asked alone.
     """
 
     engine: str
@@ -97,6 +119,7 @@ class Plan:
     worker: InWorker | None = None
     native_steps: list[str] = field(default_factory=list)
     row_wise: bool | None = None
+    behind: Behind | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -114,7 +137,8 @@ class Plan:
 
     def hard_rows(self, request: Request) -> HardRows:
         """Generated rows for the proof."""
-        splits = self.compiled.splits if self.compiled is not None else ()
+        # Of a model that was cut, they are on columns that no caller has.
+        splits = self.compiled.splits if self.compiled is not None and self.worker is None else ()
         far = self.compiled is None or not self.compiled.smooth
         return make_hard_rows(request.inputs, request.rows, splits, far=far)
 
@@ -150,7 +174,10 @@ def plan(request: Request) -> Plan:
     program = _program("prefix", request) | {"columns": [column["name"] for column in cut.columns]}
     gives = [Column.from_json(column) for column in cut.columns]
     worker = InWorker(program, cut.prefix, reason, True, gives, cut.worker, _frames(request.form))
-    return Plan("mixed", cut.compiled.outputs, request.form, request.model, cut.compiled, worker, cut.native)
+    behind = None if cut.form is None else Behind(cut.suffix, cut.columns, cut.rows, cut.form)
+    return Plan(
+        "mixed", cut.compiled.outputs, request.form, request.model, cut.compiled, worker, cut.native, behind=behind
+    )
 
 
 def instead(request: Request, refusal: ProofError) -> Plan:
@@ -163,7 +190,7 @@ def instead(request: Request, refusal: ProofError) -> Plan:
         pickle_model(request.model)
     except MonorailError:
         raise refusal from None
-    return _whole(request, refusal.message.partition(",")[0].replace("the compiled model", "its graph"), None)
+    return _whole(request, refusal.message.partition(",")[0].replace("what the engine answers", "its graph"), None)
 
 
 def _native(request: Request) -> Plan:

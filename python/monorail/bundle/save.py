@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from .. import _core
 from ..adapters import Form, find_adapter
+from ..compile.hard_rows import HardRows
 from ..compile.proof import Original, Proof, prove
 from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
@@ -178,18 +179,39 @@ class _Keeping:
 
     def _proven(self, folder: Path, described: Mapping[str, Any], request: Request, made: Plan) -> Proof:
         """Compare the original with the serving engine over the draft."""
-        hard = made.hard_rows(request)
+        outputs = tuple(output["name"] for output in made.outputs)
+        original = Original(made.original, request.adapter, made.form, outputs)
+        proof = self._compared(original, _scorer(folder, described), request.rows, made.hard_rows(request), made)
+        behind, compiled = made.behind, made.compiled
+        if behind is not None and compiled is not None:
+            # The graph by itself, where its own thresholds lie.
+            rest = Original(behind.model, find_adapter(behind.model), behind.form, outputs)
+            alone = _graph_alone(folder, described, behind.columns)
+            hard = behind.hard_rows(compiled)
+            proof.add(self._compared(rest, alone, behind.rows, hard, made, golden_rows=0), "in the graph")
+        return proof
+
+    def _compared(
+        self,
+        original: Original,
+        engine: Callable[[pa.Table], dict[str, np.ndarray]],
+        rows: pa.Table,
+        hard: HardRows,
+        made: Plan,
+        golden_rows: int | None = None,
+    ) -> Proof:
+        """One original beside one engine."""
         # What a framework computes in float32 differs in more digits between two ways of computing it.
         usual = made.compiled.tolerance if made.compiled is not None else None
-        with _proving(len(request.rows) + len(hard.table), self.quiet) as advance:
+        with _proving(len(rows) + len(hard.table), self.quiet) as advance:
             return prove(
-                Original(made.original, request.adapter, made.form, tuple(output["name"] for output in made.outputs)),
-                _scorer(folder, described),
-                request.rows,
+                original,
+                engine,
+                rows,
                 hard,
                 rtol=(usual or 1e-6) if self.rtol is None else self.rtol,
                 atol=(usual or 1e-9) if self.atol is None else self.atol,
-                golden_rows=self.golden_rows,
+                golden_rows=self.golden_rows if golden_rows is None else golden_rows,
                 progress=advance,
             )
 
@@ -280,6 +302,20 @@ def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], 
         return {name: to_numpy(answers.column(name)) for name in answers.column_names}
 
     return score
+
+
+def _graph_alone(
+    folder: Path, described: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]
+) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    """The graph of a model that was cut, as a model whose inputs are the columns between the parts."""
+    outputs = described["signature"]["outputs"]
+    alone = {
+        **described,
+        "format": writer.FORMAT_GRAPH,
+        "signature": {"inputs": [dict(column) for column in columns], "outputs": outputs},
+        "stages": [stage for stage in described["stages"] if stage["engine"] == "native"],
+    }
+    return _scorer(folder, alone)
 
 
 def _publish(draft: _core.Draft, described: dict[str, Any], proof: Proof, made: Plan, unproven: bool) -> None:

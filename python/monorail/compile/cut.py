@@ -17,8 +17,10 @@ from ..adapters import Form
 from ..adapters.base import quietly
 from ..adapters.between import columns_between
 from ..adapters.frames import nulls_of
+from ..adapters.sklearn import fitted_names
+from ..data import conform
 from ..errors import CompileError, MonorailError
-from ..signature import Column, infer
+from ..signature import Column, Signature, infer
 from .build import Compiled, compile_model
 from .registry import qualified_name
 
@@ -43,6 +45,9 @@ class Cut:
         compiled: the rest.
         worker: names of the steps that stay Python's.
         native: names of the steps in the graph.
+        suffix: the rest as it was fitted.
+        rows: what the prefix gives for the example, in those columns.
+        form: how the rest takes them; None where it was fitted on an array of Python objects.
     """
 
     prefix: Any
@@ -50,6 +55,9 @@ class Cut:
     compiled: Compiled
     worker: list[str]
     native: list[str]
+    suffix: Any
+    rows: pa.Table
+    form: Form | None
 
 
 @dataclass
@@ -58,6 +66,7 @@ class _Between:
 
     tables: list[dict[str, Any]] = field(default_factory=list)
     nulls: dict[str, str] = field(default_factory=dict)
+    answer: Any = None
 
     def add(self, answer: Any) -> None:
         """Take in one answer.
@@ -66,10 +75,24 @@ class _Between:
             MonorailError: nothing a graph can read, or text columns with both None and NaN.
         """
         columns = columns_between(answer)
+        # The first is the example's.
+        self.answer = answer if self.answer is None else self.answer
         if type(answer).__module__.partition(".")[0] == "pandas":
             for name, kind in nulls_of(answer[[name for name in answer.columns if str(name) in columns]]).items():
                 self.nulls.setdefault(name, kind)
         self.tables.append(columns)
+
+    def rows(self, columns: Sequence[Column]) -> pa.Table:
+        """What was given for the example, in some of the columns."""
+        found = {column.name: self.tables[0][column.name] for column in columns}
+        return conform(pa.table(found), Signature(tuple(columns)))
+
+    def form(self, columns: Sequence[Column], names: Sequence[str]) -> Form | None:
+        """How steps that were fitted on such an answer take these columns of it."""
+        kind = type(self.answer).__module__.partition(".")[0]
+        if kind in ("pandas", "polars"):
+            return Form.of(self.answer[[column.name for column in columns]], names)
+        return Form("numpy") if [column.type for column in columns] == ["tensor"] else None
 
     def columns(self) -> list[Column]:
         """The columns that every answer had, each of a type that holds all its values."""
@@ -125,8 +148,18 @@ def cut_model(
             continue
         used = {name for entry in compiled.stage["inputs"] for name in (*entry.get("columns", ()), entry.get("valid"))}
         names = [name for name, _ in steps]
-        kept = [entry for entry in entries if entry["name"] in used]
-        return Cut(prefix, kept, replace(compiled, splits=[]), names[:count], names[count:])
+        kept = [column for column in columns if column.name in used]
+        taken = between.form(kept, fitted_names(_alone(suffix)))
+        return Cut(
+            prefix,
+            [column.to_json() for column in kept],
+            compiled,
+            names[:count],
+            names[count:],
+            _alone(suffix),
+            between.rows(kept),
+            None if taken is None else taken.with_nulls(compiled.null_text),
+        )
     return None
 
 

@@ -97,6 +97,21 @@ class Proof:
         compared = self.rows + self.hard_rows - self.refused_by_original
         return self.failed_rows == 0 and self.label_mismatches == 0 and compared > 0
 
+    def add(self, other: Proof, where: str) -> None:
+        """Takes in the proof of a part; all its rows count as hard ones.
+
+        Args:
+            other: of the part.
+            where: which part it is, in a few words.
+        """
+        self.hard_rows += other.rows + other.hard_rows
+        self.generators[where] = other.rows + other.hard_rows
+        self.label_mismatches += other.label_mismatches
+        self.failed_rows += other.failed_rows
+        self.worst_difference = max(self.worst_difference, other.worst_difference)
+        self.refused_by_original += other.refused_by_original
+        self.worst = sorted(self.worst + other.worst, key=lambda row: row.ok)
+
     def summary(self) -> dict[str, Any]:
         """The fields of the bundle's `proof`."""
         names = ("rtol", "atol", "rows", "hard_rows", "label_mismatches", "worst_difference", "refused_by_original")
@@ -120,8 +135,9 @@ class Proof:
                 code="not_proven",
                 hint=f"it said: {self.refusals[0]}" if self.refusals else "pass an example with rows it accepts",
             )
+        total = self.rows + self.hard_rows
         raise ProofError(
-            f"the compiled model differs from the original on {self.failed_rows} of {self.rows + self.hard_rows} rows, "
+            f"what the engine answers differs from the original on {self.failed_rows} of {total} rows, "
             f"{self.label_mismatches} with another label; one of them: {_text(shown[0].values)}",
             code="not_proven",
             hint="report the model's steps as a fault; unproven=True saves it all the same, and the bundle says so",

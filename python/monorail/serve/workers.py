@@ -9,7 +9,6 @@ from pathlib import Path
 from .. import _core
 from ..bundle.registry import Registry
 from ..bundle.version import Version
-from .environments import worker_command
 
 
 def trusted_worker(
@@ -38,6 +37,9 @@ def trusted_worker(
     version = registry.version(reference)
     if not (trust or is_trusted(reference, version, registry)):
         return False, None
+    # Not imported for graphs: serving those starts in no time.
+    from .environments import worker_command
+
     return True, worker_command(version.path, version.manifest, isolated=isolated)
 
 
