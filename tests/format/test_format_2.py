@@ -219,6 +219,24 @@ def test_reading_imports_and_executes_nothing(copy: Path) -> None:
     assert json.loads(_core.Bundle(draft.path).manifest)["name"] == "hostile"
 
 
+def test_nothing_is_copied_where_others_could_replace_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody could rename the copy away, and put a model of their own in its place."""
+    open_to_all = temporary(monkeypatch, tmp_path)
+    open_to_all.chmod(0o777)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("MONORAIL_CACHE", str(cache))
+    options = {"runtime": runtime_library(), "threads": 1, "trusted": True, "worker": command_of(sys.executable)}
+    engine = _core.Engine(GOLDEN / "worker", **options)
+    assert list(open_to_all.iterdir()) == []
+    assert len(list((cache / "workers").iterdir())) == 1
+    assert cache.stat().st_mode & 0o777 == 0o700
+    del engine
+    (cache / "workers").chmod(0o777)
+    with pytest.raises(errors.SettingError, match="others may rename"):
+        _core.Engine(GOLDEN / "worker", **options)
+    assert list(open_to_all.iterdir()) == []
+
+
 def test_a_large_file_is_never_held_in_memory(tmp_path: Path) -> None:
     """Claimed, published, read and laid out, in a process that says how much memory it ever had."""
     program = f"""

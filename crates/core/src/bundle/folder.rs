@@ -28,9 +28,16 @@ impl WorkerFolder {
     /// no living process uses.
     ///
     /// # Errors
-    /// `internal` where no folder can be made.
+    /// `setting_invalid` where others could put a folder of theirs in its place; `internal` where none can be made.
     pub(super) fn new(scratch: Option<&Path>) -> Result<Self> {
-        let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let scratch = scratch.map_or_else(default_scratch, Path::to_path_buf);
+        if scratch.is_dir() && !is_safe(&scratch) {
+            return Err(Error::new(
+                Code::SettingInvalid,
+                format!("no folder for a worker is made in {}: others may rename what is there", scratch.display()),
+            )
+            .hint("point TMPDIR at a folder that is yours, or set the sticky bit of this one (chmod +t)"));
+        }
         sweep(&scratch);
         Self::make(&scratch).map_err(|e| {
             Error::new(Code::Internal, format!("no folder for a worker can be made in {}: {e}", scratch.display()))
@@ -89,6 +96,34 @@ impl Drop for WorkerFolder {
     }
 }
 
+/// The system's folder for temporary files, or one of our own cache where others could rename what is in that.
+fn default_scratch() -> PathBuf {
+    let temporary = std::env::temp_dir();
+    if is_safe(&temporary) || !temporary.is_dir() {
+        return temporary;
+    }
+    let named = std::env::var_os("MONORAIL_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let Some(cache) = named.or_else(|| std::env::home_dir().map(|home| home.join(".cache/monorail"))) else {
+        return temporary;
+    };
+    let own = cache.join("workers");
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&own);
+    if is_safe(&own) { own } else { temporary }
+}
+
+/// Whether only this user and root can rename what is in a folder.
+fn is_safe(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|m| {
+        let is_ours = m.uid() == user() || m.uid() == 0;
+        m.is_dir() && is_ours && (m.mode() & 0o022 == 0 || m.mode() & 0o1000 != 0)
+    })
+}
+
+fn user() -> u32 {
+    // SAFETY: `geteuid` takes nothing, cannot fail and touches no memory.
+    unsafe { libc::geteuid() }
+}
+
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
@@ -105,8 +140,6 @@ fn try_lock(file: &File) -> bool {
 
 /// Removes folders of ours that no living process has locked.
 fn sweep(scratch: &Path) {
-    // SAFETY: `geteuid` takes nothing, cannot fail and touches no memory.
-    let user = unsafe { libc::geteuid() };
     let Ok(entries) = fs::read_dir(scratch) else { return };
     for entry in entries.flatten() {
         if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
@@ -114,7 +147,7 @@ fn sweep(scratch: &Path) {
         }
         let Ok(folder) = open_folder(&entry.path()) else { continue };
         let is_old = |changed: SystemTime| changed.elapsed().is_ok_and(|age| age > YOUNG);
-        let is_left = folder.metadata().is_ok_and(|m| m.uid() == user && m.modified().is_ok_and(is_old));
+        let is_left = folder.metadata().is_ok_and(|m| m.uid() == user() && m.modified().is_ok_and(is_old));
         if is_left && try_lock(&folder) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -124,6 +157,7 @@ fn sweep(scratch: &Path) {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -147,6 +181,20 @@ mod tests {
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
         drop(other);
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn it_is_not_made_where_others_could_replace_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        for (mode, safe) in
+            [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o770, false), (0o702, false)]
+        {
+            fs::set_permissions(scratch.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_safe(scratch.path()), safe, "{mode:o}");
+            let made = WorkerFolder::new(Some(scratch.path())).map(|_| ()).map_err(|e| e.code());
+            assert_eq!(made, if safe { Ok(()) } else { Err(Code::SettingInvalid) }, "{mode:o}");
+        }
+        assert!(!is_safe(&scratch.path().join("missing")));
     }
 
     #[test]
