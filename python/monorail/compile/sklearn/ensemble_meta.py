@@ -137,17 +137,25 @@ def stacking_classifier(context: Context, model: Any, matrix: Matrix) -> dict[st
     features = _stacked(context, model, matrix)
     made = answers(context, "final_estimator_", model.final_estimator_, features)
     if isinstance(model._label_encoder, list):
-        label = _several(context, model, made["label"].tensor)
-        return {**made, "label": label, "features": features}
+        return {**_several(context, model, made), "features": features}
     values = labels.class_values(context, model, model.classes_)
     made = relabelled(made, labels.class_names(np.asarray(model.classes_)))
     return {**made, "label": encoded_label(context, values, made["label"].tensor), "features": features}
 
 
-def _several(context: Context, model: Any, numbers: Tensor) -> Output:
+def _several(context: Context, model: Any, made: dict[str, Output]) -> dict[str, Output]:
+    """Several labels a row; as a probability the original gives that of each answer's first class."""
+    graph, numbers = context.graph, made["label"].tensor
     columns = []
     for place, classes in enumerate(model.classes_):
         values = labels.class_values(context, model, classes)
-        one = flat(context, context.graph.gather(numbers, [place]))
-        columns.append(encoded_label(context, values, one))
-    return several_labels(context, model, columns)
+        columns.append(encoded_label(context, values, flat(context, graph.gather(numbers, [place]))))
+    result = {"label": several_labels(context, model, columns)}
+    inner = getattr(model.final_estimator_, "classes_", None)
+    if "probability" in made and isinstance(inner, list):
+        chances = made["probability"].tensor
+        if chances.width == sum(map(len, inner)):
+            firsts = graph.gather(chances, np.cumsum([0, *(len(group) for group in inner[:-1])]).tolist())
+            names = [str(number) for number in range(firsts.width)]
+            result["probability"] = Output(firsts, firsts.dtype.name, names)
+    return result

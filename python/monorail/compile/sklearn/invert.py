@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from ..columns import Matrix
 from ..graph import Tensor
 from ..pairwise import apply, scaled
 from ..registry import Context, Output, converter, qualified_name, transform
+from ..special import erf
+from .isotonic import isotonic_regression
 from .maths import log1p, where
 from .scale import cells, elementwise
 from .submodels import answers, column, side_by_side
 
 _DOUBLE = np.dtype(np.float64)
+_EDGE = 1e-7
+"""How near to 0 or 1 a normal number's share counts as the end."""
 _DATA = "sklearn.preprocessing._data"
 
 
@@ -95,6 +100,26 @@ def _powered(context: Context, x: Tensor, factor: float, power: float) -> Tensor
     return scaled(context, "Pow", scaled(context, "Add", scaled(context, "Mul", x, factor), 1.0), power)
 
 
+def _quantile(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """From a share, or a normal number's share, back to the value between the fitted quantiles."""
+    graph, tensor = context.graph, context.reader.ordered(matrix, _DOUBLE)
+    normal = model.output_distribution == "normal"
+    if normal:
+        curve = erf(context, scaled(context, "Div", tensor, float(np.sqrt(2))))
+        tensor = scaled(context, "Mul", scaled(context, "Add", curve, 1.0), 0.5)
+    columns = []
+    for place, values in enumerate(np.asarray(model.quantiles_, _DOUBLE).T):
+        share = graph.gather(tensor, [place])
+        line = SimpleNamespace(X_thresholds_=model.references_, y_thresholds_=values, out_of_bounds="clip")
+        back = isotonic_regression(context, line, Matrix(cells(share), _DOUBLE))["prediction"].tensor
+        if normal:
+            under = graph.node("Less", [scaled(context, "Sub", share, _EDGE), graph.constant(0.0)], np.bool_, 1)
+            over = graph.node("Greater", [scaled(context, "Add", share, _EDGE), graph.constant(1.0)], np.bool_, 1)
+            back = where(context, under, float(values[0]), where(context, over, float(values[-1]), back, back), back)
+        columns.append(back)
+    return Matrix(cells(side_by_side(context, columns)), _DOUBLE)
+
+
 def _pipeline(context: Context, model: Any, matrix: Matrix) -> Matrix:
     for name, step in reversed(model.steps):
         if step is not None and not isinstance(step, str):
@@ -114,6 +139,7 @@ _INVERSES: dict[str, Callable[[Context, Any, Matrix], Matrix]] = {
     f"{_DATA}.MaxAbsScaler": _max_abs,
     f"{_DATA}.RobustScaler": _robust,
     f"{_DATA}.PowerTransformer": _power,
+    f"{_DATA}.QuantileTransformer": _quantile,
     "sklearn.pipeline.Pipeline": _pipeline,
     "sklearn.preprocessing._function_transformer.FunctionTransformer": _function,
 }
