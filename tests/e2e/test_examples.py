@@ -10,6 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+#: Those of `tests/neural`, whose frameworks are not here.
+NEURAL = [path for path in EXAMPLES if path.stem.startswith(("keras_", "tensorflow_", "torch_"))]
+#: Words that the name of each framework's example begins with.
+FRAMEWORKS = {
+    "sklearn", "lightgbm", "xgboost", "catboost", "torch", "keras", "tensorflow", "onnx", "mlflow", "skops", "python",
+    "pandas",
+}  # fmt: skip
 
 
 def test_all_examples_are_listed():
@@ -18,7 +25,11 @@ def test_all_examples_are_listed():
     assert all(f"[{path.name}]({path.name})" in text for path in EXAMPLES)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_framework_has_one():
+    assert {path.stem.partition("_")[0] for path in EXAMPLES} >= FRAMEWORKS
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path not in NEURAL], ids=lambda path: path.stem)
 def test_example_runs(path, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path)], capture_output=True, text=True, check=False, cwd=tmp_path
