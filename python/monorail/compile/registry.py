@@ -13,6 +13,7 @@ from typing import Any
 
 from .columns import Matrix, Reader, UnreadableError
 from .graph import Graph, Tensor
+from .reasons import REASONS
 
 _FAMILIES = {
     "sklearn": (
@@ -48,7 +49,6 @@ _FAMILIES = {
         "power",
         "project",
         "records",
-        "refused",
         "scale",
         "select",
         "shape",
@@ -152,6 +152,11 @@ def find_converter(model: object) -> Callable[..., Any] | None:
     return _TABLE.get(name)
 
 
+def why_not(model: object) -> str:
+    """The reason for which a class without a converter has none."""
+    return REASONS.get(qualified_name(model), "no converter is known for this class")
+
+
 def convert(context: Context, model: Any, matrix: Matrix) -> Any:
     """Compiles one step with its converter.
 
@@ -160,7 +165,7 @@ def convert(context: Context, model: Any, matrix: Matrix) -> Any:
     """
     function = find_converter(model)
     if function is None:
-        raise context.refuse(model, "no converter is known for this class")
+        raise context.refuse(model, why_not(model))
     try:
         return function(context, model, matrix)
     except UnreadableError as error:

@@ -19,6 +19,7 @@ from ..registry import (
     not_in_example,
     qualified_name,
     transform,
+    why_not,
 )
 from .scale import elementwise
 
@@ -38,7 +39,7 @@ def pipeline(context: Context, model: Any, matrix: Matrix) -> Any:
             matrix = transform(context.at(name), step, matrix)
         except RefusalError as refusal:
             later = [
-                Refused(f"{context.path}.{other}", qualified_name(rest), "no converter is known for this class")
+                Refused(f"{context.path}.{other}", qualified_name(rest), why_not(rest))
                 for other, rest in steps[number + 1 :]
                 if find_converter(rest) is None
             ]
