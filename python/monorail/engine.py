@@ -56,7 +56,7 @@ def load(
     threads: int = 0,
     unknown_columns: str = "refuse",
     trust: bool = False,
-    isolated: bool = False,
+    worker_environment: str = "auto",
 ) -> Model:
     """Load a model into the serving engine, in this process. The framework it came from is not needed.
 
@@ -71,7 +71,7 @@ def load(
         unknown_columns: ``refuse`` or ``ignore`` columns the signature does not have.
         trust: Run the Python code that is part of the model. Not needed for a graph, nor for a model of a registry
             whose folder is this user's own, with mode 0700.
-        isolated: Run it in an environment that uv makes even where this one would do.
+        worker_environment: ``isolated`` runs it in an environment that uv makes even where this one would do.
 
     Returns:
         The model, ready to predict.
@@ -89,11 +89,15 @@ def load(
             code="setting_invalid",
             hint="give a whole number; 0 is as many as there are cores",
         )
+    if worker_environment not in ("auto", "isolated"):
+        raise SettingError(
+            f"worker_environment is {worker_environment!r}", code="setting_invalid", hint="auto or isolated"
+        )
     from .serve.workers import trusted_worker
 
     found = Registry(registry)
     path = found.resolve(reference)[2]
-    trusted, worker = trusted_worker(reference, found, trust=trust, isolated=isolated)
+    trusted, worker = trusted_worker(reference, found, trust=trust, isolated=worker_environment == "isolated")
     core = _core.Engine(
         path,
         runtime=runtime_library(),

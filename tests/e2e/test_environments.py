@@ -102,7 +102,7 @@ def test_another_lock_gets_an_environment_of_its_own(saved, cache):
 
 
 def test_isolated_is_always_an_environment_of_its_own(saved, cache, tmp_path):
-    assert set(mr.load(saved, isolated=True).predict(DATA)["python"]) != {sys.executable}
+    assert set(mr.load(saved, worker_environment="isolated").predict(DATA)["python"]) != {sys.executable}
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
     with ServerProcess(tmp_path / "here", "where", worker_environment="isolated") as server:
         [answer] = server.predict("where", {"x": 1.0}).json()["predictions"]
@@ -174,3 +174,27 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     with pytest.raises(errors.EngineError, match="cannot be written") as caught:
         interpreter(lock([]).text, HERE, isolated=True)
     assert "MONORAIL_CACHE" in str(caught.value.hint)
+
+
+def test_without_the_index_it_is_saved_all_the_same(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+
+    class NeedsMore(Where):
+        def predict(self, batch):
+            import iniconfig
+
+            return [iniconfig.__name__] * batch.num_rows
+
+    version = mr.save(NeedsMore, "more", example=DATA, registry=tmp_path / "here")
+    assert "it runs only where exactly these versions are installed" in capfd.readouterr().err
+    text = (version.path / "requirements.txt").read_text()
+    assert "--hash" not in text
+    # The package that only the code inside names is in it.
+    assert locked_versions(text)["iniconfig"] == importlib.metadata.version("iniconfig")
+    assert mr.load(version).predict({"x": 1.0}) == {"prediction": "iniconfig"}
+    with pytest.raises(errors.EngineError, match="has no hashes") as caught:
+        mr.load(version, worker_environment="isolated")
+    assert caught.value.code == "environment_unavailable"
+    with pytest.raises(errors.SettingError):
+        mr.load(version, worker_environment="other")

@@ -71,6 +71,8 @@ def test_the_authors_code_runs_in_python_and_the_rest_in_a_graph(tmp_path, last,
     assert version.coverage == {"worker": ["features"], "native": ["columns", "last"]}
     assert version.proof.passed
     assert version.proof.label_mismatches == 0
+    # Also where the graph's own thresholds lie, on columns that no caller has.
+    assert version.proof.generators["in the graph"] > (10_000 if isinstance(last, RandomForestClassifier) else ROWS)
     assert {"graph.onnx", "model.pkl", "worker.json", "requirements.txt"} < set(version.manifest["files"])
     fresh = TRIPS.sample(50, random_state=1)
     with ServerProcess(tmp_path / "here", "trips") as server:

@@ -115,7 +115,7 @@ def _hashed(versions: tuple[tuple[str, str], ...]) -> Lock:
     except subprocess.TimeoutExpired:
         return Lock(dict(versions), pins, False, f"the index of packages did not answer in {_INDEX_TIMEOUT_S} s")
     if made.returncode:
-        return Lock(dict(versions), pins, False, _last_line(made.stderr))
+        return Lock(dict(versions), pins, False, plain_words(made.stderr) or "uv failed")
     return Lock(dict(versions), made.stdout, True)
 
 
@@ -142,9 +142,9 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "uv failed and said nothing"
+def plain_words(text: str) -> str:
+    """What a program said, on one line, without what it draws."""
+    return " ".join(re.sub(r"[^\x21-\x7e]+", " ", text).split())[:500]
 
 
 def _named(requirement: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle.environment import find_uv, locked_versions
+from ..bundle.environment import find_uv, locked_versions, plain_words
 from ..errors import EngineError
 from ..progress import progress
 
@@ -186,10 +185,10 @@ def _run(command: list[Any], wanted: Mapping[str, str]) -> None:
         raise _unavailable(f"uv did not come to an end: {error}", "try again") from error
     if done.returncode == 0:
         return
-    said = " ".join(re.sub(r"[^\x21-\x7e]+", " ", done.stderr).split())
+    said = plain_words(done.stderr)
     guilty = [f"{name} {version}" for name, version in wanted.items() if len(wanted) == 1 or _names(said, name)]
     raise _unavailable(
-        f"{guilty[0] if guilty else 'a package of the lock'} cannot be had: {said[:500]}",
+        f"{guilty[0] if guilty else 'a package of the lock'} cannot be had: {said}",
         "see whether the index of packages is reachable and still has it, or save the model again",
     )
 
