@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.process import ServerProcess
 
 import monorail as mr
 from monorail import errors
@@ -36,6 +37,16 @@ class Doubles:
 
     def predict(self, batch: pa.RecordBatch) -> dict[str, Any]:
         return {"twice": batch.column("x").to_numpy() * 2}
+
+
+class Fails:
+    """A model that refuses negative numbers."""
+
+    def predict(self, batch: pa.RecordBatch) -> dict[str, Any]:
+        values = batch.column("x").to_numpy()
+        if (values < 0).any():
+            raise LookupError("no such shelf")
+        return {"same": values * 1.0}
 
 
 class Trap:
@@ -186,6 +197,19 @@ def test_a_name_in_a_manifest_is_no_path(bundle: Path):
         with pytest.raises(errors.MonorailError) as caught:
             mr.Registry(bundle.parent.parent).version(bundle)
         assert caught.value.code in ("bundle_damaged", "name_invalid")
+
+
+def test_what_a_model_raises_tells_callers_its_words_alone(registry: Path):
+    """Neither where the code lies nor how it got there."""
+    mr.save(Fails(), "fails", example=ROWS, registry=registry, quiet=True)
+    with ServerProcess(registry, "fails") as server:
+        answer = server.predict("fails", {"x": -1.0})
+        assert answer.status == 500
+        assert answer.error["code"] == "worker_failed"
+        assert "no such shelf" in answer.error["message"]
+        for word in ("Traceback", ".py", "line ", str(registry), "/tmp", "memfd", "0x"):
+            assert word not in answer.text
+        assert server.predict("fails", {"x": 1.0}).status == 200
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz", "whl"])

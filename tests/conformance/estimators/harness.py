@@ -75,6 +75,8 @@ def save(name: str, registry: Path) -> Saved:
     expected = adapter.answers(made.model, form.frame(rows), outputs)
     if version.engine != "native":
         return Saved(Outcome(described.kind, version.engine, 0.0, reason(version)), rows, expected)
+    kept = set(version.manifest["files"])
+    assert kept == {"graph.onnx", "golden.arrow"}, f"{name} is native, and keeps {sorted(kept)}"
     model = mr.load(f"{name}@{version.version}", registry=registry)
     worst = compare(name, model.predict(rows), expected)
     return Saved(Outcome(described.kind, "native", _power(worst)), rows, expected)
