@@ -12,6 +12,8 @@ from .base import Adapter, Description, class_modules, plain, quietly, versions
 from .sklearn import default_outputs, fitted_names
 
 _DISTRIBUTIONS = ("xgboost", "xgboost-cpu")
+_CATEGORICAL = ("CategoricalDtype", "Categorical", "Enum")
+"""Names of the element types of categories, in pandas and in Polars."""
 
 
 class XGBoostAdapter(Adapter):
@@ -71,15 +73,14 @@ def _is_booster(model: Any) -> bool:
 def _check_categories(booster: Any, frame: Any) -> None:
     if not hasattr(frame, "dtypes") or not hasattr(booster, "get_categories"):
         return
-    if not any(type(dtype).__name__ == "CategoricalDtype" for dtype in frame.dtypes):
+    kinds = dict(zip(frame.columns, (type(dtype).__name__ for dtype in frame.dtypes), strict=True))
+    if not any(kind in _CATEGORICAL for kind in kinds.values()):
         return
     for name, known in booster.get_categories(export_to_arrow=True).to_arrow():
-        if known is None or type(frame[name].dtype).__name__ != "CategoricalDtype":
+        if known is None or kinds.get(name) not in _CATEGORICAL:
             continue
-        here = frame[name].cat
-        met = here.categories[np.unique(here.codes[here.codes >= 0])]
         try:
-            strange = set(met) - set(known.to_pylist())
+            strange = _met(frame[name]) - set(known.to_pylist())
         except UnicodeDecodeError:
             # It cuts names outside ASCII at the wrong places, and nothing can be compared with the pieces.
             continue
@@ -88,10 +89,22 @@ def _check_categories(booster: Any, frame: Any) -> None:
             raise ValueError(f"category {word!r} of column {name!r} is not in the training set")
 
 
+def _met(series: Any) -> set[Any]:
+    """The categories that a pandas or Polars series holds."""
+    if hasattr(series, "cat") and hasattr(series.cat, "codes"):
+        return set(series.cat.categories[np.unique(series.cat.codes[series.cat.codes >= 0])])
+    return set(series.drop_nulls().unique().to_list())
+
+
 def _data(model: Any, frame: Any) -> Any:
     """The form in which a native booster takes data; an array has no types of its own."""
     import xgboost
 
+    if isinstance(frame, np.ndarray) and frame.dtype.kind == "f":
+        # XGBoost says so itself, but takes many times as long to.
+        with np.errstate(over="ignore"):
+            if np.isinf(frame.astype(np.float32)).any():
+                raise ValueError("the input holds infinity or a value too large for float32")
     types = model.feature_types if isinstance(frame, np.ndarray) else None
     names = model.feature_names if isinstance(frame, np.ndarray) else None
-    return xgboost.DMatrix(frame, feature_names=names, feature_types=types, enable_categorical=True)
+    return xgboost.DMatrix(frame, feature_names=names, feature_types=types, enable_categorical=True, nthread=1)

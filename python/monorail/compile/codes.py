@@ -25,7 +25,13 @@ def code_feature(tensor: Tensor, name: str, *, nullable: bool) -> Feature:
 
 
 def codes_of_values(
-    context: Context, feature: Feature, categories: Sequence[Any], *, missing: float = NO_CODE, unknown: float = NO_CODE
+    context: Context,
+    feature: Feature,
+    categories: Sequence[Any],
+    *,
+    missing: float = NO_CODE,
+    unknown: float = NO_CODE,
+    strangers: bool = True,
 ) -> Feature:
     """The place of each value among the categories.
 
@@ -35,6 +41,7 @@ def codes_of_values(
         categories: what training saw, in the order of the codes, each once.
         missing: the code of null.
         unknown: the code of everything else.
+        strangers: whether to ask for hard rows beside the categories: not where the original refuses what is none.
 
     Raises:
         UnreadableError: the categories are of another kind than the feature.
@@ -42,6 +49,8 @@ def codes_of_values(
     if feature.dtype == TEXT:
         codes = _of_text(context, feature, categories, missing, unknown)
     else:
+        if strangers:
+            note_values(context, feature, categories)
         codes = _of_numbers(context, feature, categories, missing, unknown)
     return code_feature(codes, feature.name, nullable=bool(np.isnan([missing, unknown]).any()))
 
@@ -68,7 +77,6 @@ def _of_numbers(
         raise UnreadableError(f"column `{feature.name}` is numbers, and its categories are text")
     cell = context.reader.cell(feature)
     kind = _DOUBLE if cell.dtype.kind == "f" else _INTEGER
-    note_values(context, feature, categories)
     codes = look_up(context, context.graph.cast(cell, kind), list(categories), kind, unknown)
     if kind == _INTEGER or same(missing, unknown):
         return codes

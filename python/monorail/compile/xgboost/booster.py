@@ -100,7 +100,8 @@ def _with_codes(context: Context, booster: Any, matrix: Matrix, model: BoosterJs
     for number in sorted(told | set(split)):
         feature = features[number]
         if number in model.categories:
-            features[number] = codes_of_values(context, feature, model.categories[number], missing=np.nan)
+            values = model.categories[number]
+            features[number] = codes_of_values(context, feature, values, missing=np.nan, strangers=False)
             context.notes.append(
                 f"`{context.path}` refuses categories of `{feature.name}` that it has not seen; the compiled model "
                 "takes them for none of the known"
