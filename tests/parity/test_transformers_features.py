@@ -11,12 +11,14 @@ from real_data import CANCER, DIGITS, IRIS, KINDS, SPECIES, WINE
 from sklearn.cluster import FeatureAgglomeration
 from sklearn.datasets import load_wine
 from sklearn.decomposition import (
+    NMF,
     PCA,
     DictionaryLearning,
     FactorAnalysis,
     FastICA,
     IncrementalPCA,
     KernelPCA,
+    LatentDirichletAllocation,
     MiniBatchDictionaryLearning,
     MiniBatchSparsePCA,
     SparseCoder,
@@ -37,7 +39,14 @@ from sklearn.feature_selection import (
     SequentialFeatureSelector,
     VarianceThreshold,
 )
-from sklearn.kernel_approximation import AdditiveChi2Sampler, Nystroem, RBFSampler, SkewedChi2Sampler
+from sklearn.impute import KNNImputer
+from sklearn.kernel_approximation import (
+    AdditiveChi2Sampler,
+    Nystroem,
+    PolynomialCountSketch,
+    RBFSampler,
+    SkewedChi2Sampler,
+)
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.manifold import Isomap, LocallyLinearEmbedding
 from sklearn.neighbors import KNeighborsTransformer, NeighborhoodComponentsAnalysis, RadiusNeighborsTransformer
@@ -46,6 +55,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 from sklearn.tree import DecisionTreeClassifier
+
+from monorail.errors import CompileError
 
 SCALED: Any = StandardScaler().fit_transform(WINE)
 POSITIVE: Any = MinMaxScaler().fit_transform(WINE)
@@ -213,3 +224,41 @@ def test_neighbours_of_rows_with_equals(name: str) -> None:
 def test_neighbours_by_products() -> None:
     # A search through all rows expands the square; which of two equals it takes is a matter of its rounding.
     check(KNeighborsTransformer(n_neighbors=3, algorithm="brute"), SCALED)
+
+
+CODES: dict[str, tuple[Any, np.ndarray]] = {
+    "three atoms": (SparseCoder(SCALED[:6], transform_n_nonzero_coefs=3), SCALED),
+    "all atoms": (SparseCoder(SCALED[:4], transform_n_nonzero_coefs=4), SCALED),
+    "learnt": (DictionaryLearning(5, transform_n_nonzero_coefs=2, max_iter=3, random_state=0, split_sign=True), SCALED),
+    "by a tenth of the features": (MiniBatchDictionaryLearning(20, max_iter=3, random_state=0), DIGITS[:300]),
+    "topics": (LatentDirichletAllocation(4, max_iter=2, random_state=0), DIGITS[:300]),
+    "topics until they rest": (
+        LatentDirichletAllocation(3, max_iter=2, random_state=0, mean_change_tol=1e-8, max_doc_update_iter=40),
+        DIGITS[:300],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_rounds_of_a_row(name: str) -> None:
+    check(*CODES[name])
+    model, X = CODES[name]
+    # Rows that end in different rounds do not disturb each other.
+    assert_equal(make_pipeline(model).fit(X), X[:1], X[::-1])
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (NMF(3, max_iter=300), "all rows of a batch"),  # pyright: ignore[reportArgumentType]
+        (PolynomialCountSketch(n_components=8, random_state=0), "Fourier"),
+        (KNNImputer(), "partial sort"),
+        (SparseCoder(SCALED[:4], transform_algorithm="lasso_lars"), "searches anew"),
+        (FeatureAgglomeration(3, pooling_func=np.median), "other than mean"),
+        (Nystroem(lambda a, b: float(a @ b), n_components=5), "function of its own"),  # pyright: ignore[reportArgumentType]
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_what_cannot_be_exact_is_refused_with_the_reason(model: Any, reason: str) -> None:
+    with pytest.raises(CompileError, match=reason):
+        Case(model.fit(POSITIVE), POSITIVE)

@@ -149,11 +149,21 @@ def _ravel(recorder: Recorder, a: Any, order: str = "C") -> Array:
 @reads(np.reshape)
 def _reshape(recorder: Recorder, a: Any, *shape: Any, order: str = "C", **options: Any) -> Array:
     wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    if a.ndim == 2 and len(wanted) == 2 and not options and order == "C" and _same_shape(wanted, a.width):
+        return a.view(range(a.width), 2)
     columns = [1 if place else None for place in range(len(wanted))]
     rows_kept = bool(wanted) and (isinstance(wanted[0], Rows) or wanted[0] == -1)
     if options or order != "C" or not rows_kept or a.width != 1 or list(wanted)[1:] != columns[1:] or len(wanted) > 2:
         recorder.fail("gives an array another shape")
     return a.view([0], len(wanted))
+
+
+def _same_shape(wanted: Sequence[Any], width: int) -> bool:
+    """Whether a shape of two dimensions is that of an array with this many columns."""
+    rows, columns = wanted
+    if isinstance(rows, Rows):
+        return columns in (-1, width)
+    return rows == -1 and columns == width
 
 
 @reads(np.transpose)
