@@ -7,6 +7,7 @@ from typing import Any
 import catboost
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from judge import Case, assert_equal
 from test_steps import matrix, target, with_holes
@@ -152,6 +153,13 @@ def test_codes_in_an_array_of_whole_numbers() -> None:
     X = np.column_stack([frame["floor"], frame["area"] * 10, frame["lift"]]).astype(int)
     model = catboost.CatBoostRegressor(**OPTIONS, one_hot_max_size=60, cat_features=[0, 2]).fit(X, rent(frame))
     assert_equal(model, X, close=0.0)
+
+
+def test_categories_of_polars() -> None:
+    frame = flats()
+    model = catboost.CatBoostRegressor(**OPTIONS, one_hot_max_size=60, cat_features=CATEGORIES).fit(frame, rent(frame))
+    asked = find_adapter(model).answers(model, polars.from_pandas(frame), ["prediction"])
+    assert np.array_equal(asked["prediction"], model.predict(frame))
 
 
 def test_what_is_not_compiled_is_refused() -> None:

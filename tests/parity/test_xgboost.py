@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import xgboost
 from judge import Case, assert_equal
@@ -204,6 +205,8 @@ def test_unseen_categories_are_refused_whatever_they_sort_before() -> None:
     strange = frame.head(1).assign(skin=pd.Categorical(["blue"]))
     with pytest.raises(ValueError, match="'blue' of column 'skin'"):
         find_adapter(model).answers(model, strange, ["prediction"])
+    with pytest.raises(ValueError, match="'blue' of column 'skin'"):
+        find_adapter(model).answers(model, polars.from_pandas(strange), ["prediction"])
 
 
 def test_categories_outside_ascii_are_refused() -> None:

@@ -38,6 +38,7 @@ class CatBoostAdapter(Adapter):
 
     def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """`predict`, `predict_proba` and raw values, as asked for."""
+        frame = _readable(frame)
         asked = {
             "label": lambda: model.predict(frame),
             "prediction": lambda: model.predict(frame),
@@ -45,6 +46,16 @@ class CatBoostAdapter(Adapter):
             "score": lambda: _raw(model, frame),
         }
         return {name: plain(quietly(asked[name])) for name in outputs}
+
+
+def _readable(frame: Any) -> Any:
+    """The frame with Polars' categories as text, the same to CatBoost, which crashes on them as they are."""
+    if type(frame).__module__.partition(".")[0] != "polars":
+        return frame
+    import polars
+
+    names = [name for name, kind in frame.schema.items() if kind in (polars.Categorical, polars.Enum)]
+    return frame.with_columns(polars.col(names).cast(polars.String)) if names else frame
 
 
 def _raw(model: Any, frame: Any) -> Any:
