@@ -56,6 +56,21 @@ def test_without_uv_it_is_locked_without_hashes_and_says_so(monkeypatch):
     assert "monorail[worker]" in locked.note
 
 
-def test_a_package_installed_from_a_folder_is_refused_by_name():
-    with pytest.raises(errors.CompileError, match="monorail"):
-        lock(["monorail"])
+def test_a_package_installed_from_a_folder_is_refused_by_name(tmp_path, monkeypatch):
+    folder = tmp_path / "own_rates-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own-rates\nVersion: 1.0\n")
+    (folder / "direct_url.json").write_text('{"url": "file:///home/me/rates", "dir_info": {"editable": true}}')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(errors.CompileError, match="own-rates"):
+        lock(["own-rates"])
+
+
+def test_monorail_itself_is_not_locked(tmp_path, monkeypatch):
+    """Another package's adapter depends on it; a worker has its code without that."""
+    folder = tmp_path / "own_adapter-1.0.dist-info"
+    folder.mkdir()
+    text = "Metadata-Version: 2.1\nName: own-adapter\nVersion: 1.0\nRequires-Dist: monorail\nRequires-Dist: iniconfig\n"
+    (folder / "METADATA").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert set(installed_versions(["own-adapter"])) == {"own-adapter", "iniconfig"}

@@ -16,7 +16,7 @@ from ..compile.cut import cut_model
 from ..compile.hard_rows import HardRows, make_hard_rows
 from ..errors import CompileError, InputError, MonorailError, ProofError
 from ..signature import Column
-from .pickling import pickle_model
+from .pickling import distributions_of, pickle_model
 
 #: What `mr.save(engine=...)` may be; None lets the model decide.
 ENGINES = ("native", "worker")
@@ -173,7 +173,7 @@ def plan(request: Request) -> Plan:
             return _whole(request, reason, refusal)
     program = _program("prefix", request) | {"columns": [column["name"] for column in cut.columns]}
     gives = [Column.from_json(column) for column in cut.columns]
-    worker = InWorker(program, cut.prefix, reason, True, gives, cut.worker, _frames(request.form))
+    worker = InWorker(program, cut.prefix, reason, True, gives, cut.worker, _needs(request))
     behind = None if cut.form is None else Behind(cut.suffix, cut.columns, cut.rows, cut.form)
     return Plan(
         "mixed", cut.compiled.outputs, request.form, request.model, cut.compiled, worker, cut.native, behind=behind
@@ -195,6 +195,15 @@ def instead(request: Request, refusal: ProofError) -> Plan:
 
 def _native(request: Request) -> Plan:
     compiled = compile_model(request.model, request.inputs, outputs=request.outputs, null_text=request.form.null_text)
+    made = {output["name"] for output in compiled.outputs}
+    for name in request.description.outputs:
+        if name not in made:
+            raise CompileError(
+                f"cannot compile `model`: its {name} has no compiled form",
+                code="cannot_compile",
+                hint="engine='worker' answers with it",
+                details=[{"code": "cannot_compile", "path": "model", "expected": name}],
+            )
     form = request.form.with_nulls(compiled.null_text)
     return Plan("native", compiled.outputs, form, request.model, compiled)
 
@@ -226,7 +235,7 @@ def _whole(request: Request, reason: str, refusal: CompileError | None) -> Plan:
         if "size" in output:
             output["names"] = request.adapter.names(request.model, output["name"], output["size"])
     program = _program("estimator", request) | {"outputs": names}
-    worker = InWorker(program, request.model, reason, True, None, ["model"], _frames(request.form))
+    worker = InWorker(program, request.model, reason, True, None, ["model"], _needs(request))
     return Plan("worker", outputs, request.form, request.model, None, worker)
 
 
@@ -263,7 +272,7 @@ def _of_class(request: Request) -> Plan:
         bool(declared(kind, "idempotent")),
         None,
         [kind.__qualname__],
-        _frames(request.form),
+        _needs(request),
     )
     return Plan("worker", outputs, request.form, instance, None, worker, row_wise=declared(kind, "row_wise"))
 
@@ -297,9 +306,10 @@ def _program(kind: str, request: Request) -> dict[str, Any]:
     return {"kind": kind, "adapter": adapter, "file": "model.pkl", "form": request.form.to_json()}
 
 
-def _frames(form: Form) -> tuple[str, ...]:
-    """The distribution whose frames a form makes."""
-    return (form.kind,) if form.kind in ("pandas", "polars") else ()
+def _needs(request: Request) -> tuple[str, ...]:
+    """The distributions whose frames the form makes, and that bring the adapter."""
+    frames = {request.form.kind} & {"pandas", "polars"}
+    return tuple(sorted(frames | distributions_of([type(request.adapter).__module__])))
 
 
 def _cannot_answer(request: Request, error: Exception) -> CompileError:
