@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from judge import Case, assert_equal
 from samples import split, two
-from sklearn import neighbors, semi_supervised
+from sklearn import cluster, neighbors, semi_supervised
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from monorail.errors import CompileError
 
@@ -119,3 +123,42 @@ def test_functions_cannot_compile() -> None:
             Case(neighbors.KNeighborsClassifier(**given).fit(X, y), X)
     with pytest.raises(CompileError, match="'canberra'"):
         Case(neighbors.KNeighborsClassifier(metric="canberra").fit(X, y), X)
+
+
+def test_numbers_of_nobody_near_keep_their_type() -> None:
+    X, held_out, y = split("iris")
+    for target in (y, y / 2, np.column_stack([y, y])):
+        assert_equal(neighbors.RadiusNeighborsRegressor(0.2).fit(X, target), X, held_out)
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    """Words, whole numbers and one decimal: many rows are equally near."""
+    random = np.random.default_rng(seed)
+    words = random.choice(["red", "green", "blue", "ä"], rows)
+    return pd.DataFrame({"word": words, "size": random.integers(0, 4, rows), "share": random.random(rows).round(1)})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        neighbors.KNeighborsClassifier(),
+        neighbors.KNeighborsClassifier(metric="manhattan"),
+        neighbors.KNeighborsRegressor(weights="distance"),
+        neighbors.LocalOutlierFactor(novelty=True),
+        cluster.AffinityPropagation(random_state=0, damping=0.9),
+        cluster.Birch(threshold=0.3),
+    ],
+)
+def test_mixed_tables_full_of_ties(model: Any) -> None:
+    encode = make_column_transformer((OneHotEncoder(), ["word"]), remainder="passthrough", sparse_threshold=0)
+    frame = table(200, 0)
+    y = (frame["size"] > 1).to_numpy().astype(np.int64)
+    assert_equal(make_pipeline(encode, model).fit(frame, y), frame, table(150, 1))
+
+
+def test_sparse_rows_cannot_compile_where_chance_settles_ties() -> None:
+    encode = make_column_transformer((OneHotEncoder(), ["word"]), remainder="passthrough", sparse_threshold=1)
+    frame = table(200, 0)
+    model = make_pipeline(encode, neighbors.KNeighborsClassifier()).fit(frame, frame["size"] > 1)
+    with pytest.raises(CompileError, match="equally near"):
+        Case(model, frame)

@@ -31,11 +31,7 @@ def nearest(context: Context, distances: Tensor) -> Tensor:
 
 def nearest_by_search(context: Context, x: Tensor, points: np.ndarray) -> Tensor:
     """The nearest point as a search for it computes: both lengths are added, which may make equals of neighbours."""
-    graph = context.graph
-    crossed = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
-    total = graph.arithmetic("Add", pairwise.squared_norms(context, x), crossed, crossed)
-    total = scaled(context, "Add", total, np.einsum("ij,ij->i", points, points))
-    return nearest(context, scaled(context, "Max", total, 0.0))
+    return nearest(context, pairwise.searched_distances(context, x, points))
 
 
 def distances_to(context: Context, matrix: Matrix, points: np.ndarray) -> Matrix:
@@ -111,7 +107,7 @@ def _descend(context: Context, splits: list[Any], goes_right: Tensor) -> Tensor:
 @converter(f"{_CLUSTER}._affinity_propagation.AffinityPropagation", f"{_CLUSTER}._mean_shift.MeanShift")
 def nearest_centre(context: Context, model: Any, matrix: Matrix) -> dict[str, Any]:
     """The nearest centre as a neighbour search finds it."""
-    if not hasattr(model, "cluster_centers_") or len(model.cluster_centers_) == 0:
+    if not hasattr(model, "cluster_centers_") or model.cluster_centers_.shape[0] == 0:
         raise context.refuse(model, "it found no centres")
     x, centers = context.reader.ordered(matrix, _DOUBLE), points_of(model.cluster_centers_)
     index = nearest_by_search(context, x, centers)

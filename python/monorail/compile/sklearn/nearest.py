@@ -38,12 +38,11 @@ def reduced_distances(context: Context, model: Any, matrix: Matrix) -> tuple[Ten
     graph, x = context.graph, context.reader.ordered(matrix, _DOUBLE)
     if not isinstance(model.effective_metric_, str):
         raise context.refuse(model, "its metric is a Python function")
+    if hasattr(model._fit_X, "toarray") and not _searches_itself(model):
+        raise context.refuse(model, "its search through sparse rows leaves open which of equally near ones count")
     points = points_of(model._fit_X)
     if model._fit_method == "brute" and model.effective_metric_ == "euclidean":
-        crossed = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
-        total = graph.arithmetic("Add", pairwise.squared_norms(context, x), crossed, crossed)
-        total = scaled(context, "Add", total, np.einsum("ij,ij->i", points, points))
-        return scaled(context, "Max", total, 0.0), 2.0
+        return pairwise.searched_distances(context, x, points), 2.0
     if model._fit_method == "brute" and model.effective_metric_ == "cosine":
         apart = scaled(context, "Add", apply(context, "Neg", pairwise.cosine_similarity(context, x, points)), 1.0)
         bounds = [graph.constant(0.0), graph.constant(2.0)]
@@ -107,6 +106,13 @@ def search(context: Context, model: Any, matrix: Matrix, count: int) -> Found:
     indices = graph.node("Where", [found, indices, graph.constant(0, _INDEX)], _INDEX, count)
     values = graph.node("Where", [found, values, graph.constant(limit)], _DOUBLE, count)
     return Found(indices, to_distance(context, values, power))
+
+
+def _searches_itself(model: Any) -> bool:
+    """Whether a search through all rows is scikit-learn's own, not numpy's partial sort, which mixes equals."""
+    from sklearn.metrics._pairwise_distances_reduction import ArgKmin
+
+    return bool(ArgKmin.is_usable_for(model._fit_X, model._fit_X, model.effective_metric_))
 
 
 def _smallest(graph: Graph, values: Tensor, count: int) -> tuple[Tensor, Tensor]:

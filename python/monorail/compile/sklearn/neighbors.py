@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -140,12 +141,19 @@ def radius_classifier(context: Context, model: Any, matrix: Matrix) -> dict[str,
 
 @converter(f"{_REGRESSION}.RadiusNeighborsRegressor")
 def radius_regressor(context: Context, model: Any, matrix: Matrix) -> dict[str, Output]:
-    """Mean of the targets within the radius; NaN where there is none."""
+    """Mean of the targets within the radius; where there is none NaN, as far as the targets' type has it."""
+    graph = context.graph
     weights = _within(context, model, matrix)
     targets = np.asarray(model._y, _DOUBLE)
     targets = np.ascontiguousarray(targets.reshape(len(targets), -1))
     total = context.graph.node("MatMul", [weights, context.graph.constant(targets)], _DOUBLE, targets.shape[1])
-    share = context.graph.arithmetic("Div", total, pairwise.row_sum(context, weights), total)
+    whole = pairwise.row_sum(context, weights)
+    share = graph.arithmetic("Div", total, whole, total)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unknown = np.full_like(np.asarray(model._y)[:1], np.nan).astype(_DOUBLE).reshape(1, -1)
+    none = graph.node("Equal", [whole, graph.constant(0.0)], np.bool_, 1)
+    share = graph.node("Where", [none, graph.constant(unknown), share], _DOUBLE, share.width)
     return {"prediction": regression_output(share)}
 
 
