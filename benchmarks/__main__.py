@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import http_single_row, predict_flights, startup
+from . import http_single_row, predict_flights, startup, worker_overhead
 
-BENCHMARKS = {"http_single_row": http_single_row, "predict_flights": predict_flights, "startup": startup}
+BENCHMARKS = {
+    "http_single_row": http_single_row,
+    "predict_flights": predict_flights,
+    "startup": startup,
+    "worker_overhead": worker_overhead,
+}
 
 
 def main() -> int:

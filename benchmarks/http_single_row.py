@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import tempfile
 import urllib.request
 from collections.abc import Sequence
@@ -134,11 +133,11 @@ def _start(
     ours = stack.enter_context(running(pinned(core, command), folder=scratch))
     servers = {"monorail": Served(ours.pid, first_line(ours), "/models/cancer/predict", named)}
     answer = _first_answer(servers["monorail"], ours)
-    port = _free_port()
+    port = rivals.free_port()
     static = stack.enter_context(running(pinned(core, rivals.nginx(port, answer.decode(), scratch))))
     servers["nginx"] = Served(static.pid, f"http://127.0.0.1:{port}", "/predict", named)
     _first_answer(servers["nginx"], static)
-    port = _free_port()
+    port = rivals.free_port()
     environment = {"GRAPH": str(version.path / "graph.onnx"), "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
     command = pinned(core, rivals.granian(port))
     composed = stack.enter_context(running(command, environment=environment, folder=rivals.APPS))
@@ -167,13 +166,6 @@ def _counts(url: str) -> Counts:
     return Counts(
         total("monorail_batch_rows_count"), total("monorail_batch_rows_sum"), total("monorail_engine_seconds_sum")
     )
-
-
-def _free_port() -> int:
-    """A port that is free now, for rivals that cannot find one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _report(seen: dict[str, list[wrk.Run]], counted: Sequence[Counts], *, judged: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,18 @@ def granian(port: int) -> list[str]:
     options = "--interface rsgi --workers 1 --http 1 --no-ws --log-level warning --runtime-mode mt --loop uvloop"
     command = _environment().with_name("granian")
     return [str(command), "granian_app:app", "--host", "127.0.0.1", "--port", str(port), *options.split()]
+
+
+def mosec(port: int) -> list[str]:
+    """Mosec serving `mosec_app.py`, which does nothing, with all its settings as they are."""
+    return [str(_environment()), str(APPS / "mosec_app.py"), "--address", "127.0.0.1", "--port", str(port)]
+
+
+def free_port() -> int:
+    """A port that is free now, for rivals that cannot find one themselves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def nginx(port: int, answer: str, scratch: Path) -> list[str]:

@@ -7,11 +7,15 @@ which raises :class:`GivenUp` in the main thread, in that batch and in no other.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -123,17 +127,33 @@ def _prepare(channel: Channel) -> None:
     # A crash shows where it was, and a worker that is stuck, when the server asks before it is killed.
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    os.register_at_fork(after_in_child=lambda: _forked(channel))
+    die_with = _death_of_parent()
+    os.register_at_fork(after_in_child=lambda: _forked(channel, die_with))
 
 
-def _forked(channel: Channel) -> None:
+def _death_of_parent() -> Callable[[], None]:
+    """What ties a process to its parent's life, to be called in it.
+
+    The server has the kernel kill the worker with it, where the kernel can. Elsewhere a thread looks for that.
+    """
+    if sys.platform == "linux":
+        system = ctypes.CDLL(None)
+        return lambda: system.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    return lambda: None
+
+
+def _watch_parent(server: int) -> None:
+    while os.getppid() == server:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _forked(channel: Channel, die_with: Callable[[], None]) -> None:
     """In a child that the model has forked: it has no channel, and does not outlive the worker."""
     channel.close()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    die_with()
 
 
 def _told(error: BaseException) -> str:

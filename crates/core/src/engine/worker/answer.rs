@@ -100,3 +100,88 @@ fn values(array: &ArrayRef, output: &Output, rows: usize) -> Option<OutputBuffer
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{FixedSizeListArray, Float64Array, Int64Array, StringArray};
+    use arrow_ipc::writer::StreamWriter;
+    use arrow_schema::{DataType, Field, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The message of a schema, and that of a batch of three rows.
+    fn messages() -> (Vec<u8>, Vec<u8>, Vec<Output>) {
+        let item = Arc::new(Field::new("item", DataType::Float64, false));
+        let schema = Schema::new(vec![
+            Field::new("label", DataType::Utf8, false),
+            Field::new("number", DataType::Int64, false),
+            Field::new("probability", DataType::FixedSizeList(item.clone(), 2), false),
+        ]);
+        let lists = Float64Array::from(vec![0.25, 0.75, 0.5, 0.5, 1.0, 0.0]);
+        let batch = RecordBatch::try_new(
+            Arc::new(schema.clone()),
+            vec![
+                Arc::new(StringArray::from(vec!["", "grün", "x"])),
+                Arc::new(Int64Array::from(vec![1, i64::MIN, 3])),
+                Arc::new(FixedSizeListArray::try_new(item, 2, Arc::new(lists), None).unwrap()),
+            ],
+        )
+        .unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        let head = writer.get_ref().clone();
+        writer.write(&batch).unwrap();
+        let message = writer.get_ref()[head.len()..].to_vec();
+        let output = |name: &str, kind, size| Output { name: name.to_owned(), kind, size, names: None };
+        let wanted = vec![
+            output("label", Kind::String, None),
+            output("number", Kind::Int64, None),
+            output("probability", Kind::Float64, Some(2)),
+        ];
+        (head, message, wanted)
+    }
+
+    #[test]
+    fn a_message_becomes_outputs() {
+        let (schema, message, wanted) = messages();
+        let mut answers = Answers::new(&schema).unwrap();
+        for _ in 0..2 {
+            let batch = answers.read(Buffer::from(message.as_slice()), 3).unwrap();
+            let got = outputs(&batch, &wanted).unwrap();
+            assert_eq!(got.columns[1].0, OutputBuffer::I64(vec![1, i64::MIN, 3]));
+            assert_eq!(got.columns[2], (OutputBuffer::F64(vec![0.25, 0.75, 0.5, 0.5, 1.0, 0.0]), 2));
+            let OutputBuffer::Text(texts) = &got.columns[0].0 else { panic!("text") };
+            assert_eq!((texts.len(), texts.get(1)), (3, "grün"));
+        }
+        assert!(answers.read(Buffer::from(message.as_slice()), 4).unwrap_err().contains("3 rows instead of 4"));
+    }
+
+    proptest! {
+        /// Whatever a worker changes in a message, it is read or refused, and never more than was sent is looked at.
+        #[test]
+        fn no_message_does_harm(
+            changes in prop::collection::vec((0_usize..1_000, any::<u8>()), 1..12),
+            cut in 0_usize..1_000,
+        ) {
+            let (schema, mut message, wanted) = messages();
+            for (at, byte) in changes {
+                let length = message.len();
+                message[at % length] = byte;
+            }
+            if cut < message.len() {
+                message.truncate(cut);
+            }
+            let mut answers = Answers::new(&schema).unwrap();
+            if let Ok(batch) = answers.read(Buffer::from(message.as_slice()), 3)
+                && let Ok(got) = outputs(&batch, &wanted)
+            {
+                prop_assert_eq!(got.rows, 3);
+                for ((values, width), output) in got.columns.iter().zip(&wanted) {
+                    prop_assert_eq!((values.len(), *width), (3 * output.width(), output.width()));
+                }
+            }
+        }
+    }
+}
