@@ -66,7 +66,9 @@ def test_the_authors_code_runs_in_python_and_the_rest_in_a_graph(tmp_path, last,
     model = trips_model(last)
     version = mr.save(model, "trips", example=TRIPS, registry=tmp_path / "here", rtol=1e-9, atol=1e-9)
     said = capfd.readouterr().err
-    assert said.startswith("engine mixed: features in Python processes, columns, last in the graph, because `model.fe")
+    assert said.startswith(
+        "engine mixed: features in Python processes, columns, last in the graph, because `features` (Fu"
+    )
     assert version.engine == "mixed"
     assert version.coverage == {"worker": ["features"], "native": ["columns", "last"]}
     assert version.proof.passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,15 +215,17 @@ def _is_of_steps(refusal: CompileError) -> bool:
 
 
 def _reason(refusal: CompileError) -> str:
-    """Why there is no graph, as one line."""
-    return " ".join(refusal.message.removeprefix("cannot compile ").split())[:500]
+    """Why there is no graph, as one line with short names."""
+    text = " ".join(refusal.message.removeprefix("cannot compile ").split())
+    text = re.sub(r"`model\.([^`]+)` \(", r"`\1` (", text)
+    return re.sub(r"\((?:\w+\.)+(\w+)\):", r"(\1):", text)[:500]
 
 
 def _whole(request: Request, reason: str, refusal: CompileError | None) -> Plan:
     """A fitted model that runs in a worker as it is."""
     names = list(request.description.outputs)
     for name in request.outputs or ():
-        if name not in request.description.offers:
+        if request.description.offers and name not in request.description.offers:
             offers = ", ".join(sorted(request.description.offers))
             raise CompileError(f"the model has no output `{name}`", code="cannot_compile", hint=f"it offers {offers}")
         names += [name] if name not in names else []
@@ -230,6 +233,8 @@ def _whole(request: Request, reason: str, refusal: CompileError | None) -> Plan:
         answers = request.adapter.answers(request.model, request.form.frame(request.rows), names)
     except Exception as error:
         raise refusal or _cannot_answer(request, error) from error
+    # A network tells its outputs only by answering.
+    names = names or list(answers)
     outputs = outputs_of(answer_table(answers, names))
     for output in outputs:
         if "size" in output:

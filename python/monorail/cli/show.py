@@ -43,7 +43,7 @@ def describe(version: Version) -> str:
     lines = [
         f"{version}  ({version.engine}, saved {version.created})",
         f"path         {version.path}",
-        f"frameworks   {frameworks}",
+        *([f"frameworks   {frameworks}"] if frameworks else []),
         *(f"{word.ljust(11)}  {text}" for word, text in engine_lines(version)),
         f"proof        {version.proof}",
         f"environment  {environment_line(version)}",
