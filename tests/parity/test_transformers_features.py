@@ -165,6 +165,13 @@ def test_kernel_map(name: str) -> None:
     check(MAPS[name], POSITIVE)
 
 
+def test_cosines_say_how_far_they_hold() -> None:
+    case = check(make_pipeline(StandardScaler(), RBFSampler(random_state=0, n_components=10)), WINE)
+    assert case.compiled.smooth
+    assert any("rounding alone" in note for note in case.compiled.notes)
+    assert not check(PCA(2), WINE).compiled.smooth
+
+
 SELECTORS = {
     "best": SelectKBest(k=5),
     "share": SelectPercentile(percentile=40),

@@ -49,7 +49,7 @@ class Compiled:
         notes: sentences for the person who saves the model.
         null_text: what a null is to the fitted steps that see it, "nan" or "none", by column; ask the original so.
         tolerance: what answers computed in float32 may differ by, absolutely and relatively; None for the default.
-        smooth: whether it is a network, which far outside what it was trained on only overflows.
+        smooth: whether far outside what it was trained on its answers are overflow or rounding alone.
     """
 
     graph: onnx.ModelProto
@@ -228,7 +228,8 @@ def _finish(context: Context, columns: Sequence[Column], chosen: dict[str, Outpu
         "runtime": dict(RUNTIME),
     }
     signature = [_signature(n, o) for n, o in chosen.items()]
-    return Compiled(model, stage, signature, _splits(context, columns), context.notes, nulls)
+    near = bool(context.near)
+    return Compiled(model, stage, signature, _splits(context, columns), context.notes, nulls, smooth=near)
 
 
 def _type_name(dtype: np.dtype) -> str:

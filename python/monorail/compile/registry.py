@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .columns import Matrix, Reader, UnreadableError
@@ -108,14 +108,20 @@ class Context:
     wanted: tuple[str, ...] = ()
     splits: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    near: list[str] = field(default_factory=list)
 
     def at(self, name: str) -> Context:
         """The same context one step deeper."""
-        return Context(self.graph, self.reader, f"{self.path}.{name}", self.wanted, self.splits, self.notes)
+        return replace(self, path=f"{self.path}.{name}")
 
     def refuse(self, model: object, reason: str) -> RefusalError:
         """The exception to raise when this step cannot be compiled."""
         return RefusalError([Refused(self.path, qualified_name(model), reason)])
+
+    def only_near(self, reason: str) -> None:
+        """Notes that far outside the data a step's answers are rounding alone, so that hard rows do not go there."""
+        self.near.append(self.path)
+        self.notes.append(f"`{self.path}` {reason}")
 
     def split(self, column: str, element: int, values: Any) -> None:
         """Notes raw values of a column that hard rows must hit, on one side and the other of a decision."""

@@ -104,6 +104,8 @@ def _elementwise(recorder: Recorder, ufunc: np.ufunc, inputs: Sequence[Any]) -> 
     exact = all(array.traced_exact for array in arrays)
     if name in _NEEDS_EXACT and not exact:
         recorder.fail(f"takes `{name}` of a number that is not exact to the last bit")
+    if name in ("sin", "cos", "tan") and not exact:
+        recorder.context.only_near("takes angles of sums: far outside its data (1e15, say) they are rounding alone")
     dtype = working_type(recorder, loops[0])
     if name in _FINITE or (dtype == np.dtype(np.float32) and name in _CURVES):
         # Whole numbers and truth values are always finite; the runtime is asked as for other numbers. What numpy
