@@ -40,7 +40,7 @@ def test_flights() -> None:
     X = table[TEXT + WHOLE + WEATHER]
     model.fit(X[known], (table["arr_delay"] > 15)[known].astype(int))
     case = Case(model, X)
-    assert len(case.compiled.graph.graph.node) <= 14
+    assert len(case.compiled.graph.graph.node) <= 17
     assert len(case.compiled.to_bytes()) < 150_000
     proof = case.prove(least_rows=10_000)
     proof.check()
