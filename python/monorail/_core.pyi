@@ -43,6 +43,17 @@ def find_registry(given: str | Path | None, variable: str | Path | None, here: s
         ``given``, else ``variable``, else the nearest ``.monorail`` upwards from ``here``, else ``.monorail`` in it.
     """
 
+def read_manifest(path: str | PathLike[str]) -> str:
+    """The text of a published bundle's ``bundle.json``, checked; no other file is looked at.
+
+    Args:
+        path: The bundle's folder.
+
+    Raises:
+        BundleError: ``bundle_damaged`` or ``bundle_unsupported``.
+        SignatureError: ``signature_invalid``.
+    """
+
 def check_name(name: str) -> None:
     """Check a model's name.
 

@@ -51,6 +51,12 @@ mod _core {
         monorail_core::registry::find_root(given.as_deref(), variable.as_deref().map(Path::as_os_str), &here)
     }
 
+    /// The text of a published bundle's `bundle.json`, checked; no other file is looked at.
+    #[pyfunction]
+    fn read_manifest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+        errors::detached(py, || monorail_core::bundle::read::read_manifest(&path)).map(|(_, text)| text)
+    }
+
     /// Checks a model's name.
     #[pyfunction]
     fn check_name(py: Python<'_>, name: &str) -> PyResult<()> {

@@ -44,12 +44,9 @@ def trusted_worker(
 
 
 def _has_worker(path: Path) -> bool:
-    """Whether a bundle says that it has a worker; what is damaged the core refuses with better words."""
-    try:
-        manifest = json.loads((path / "bundle.json").read_bytes())
-        return any(stage["engine"] == "worker" for stage in manifest["stages"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    """Whether a bundle says that it has a worker."""
+    manifest = json.loads(_core.read_manifest(path))
+    return any(stage["engine"] == "worker" for stage in manifest["stages"])
 
 
 def is_trusted(reference: str | os.PathLike[str] | Version, version: Version, registry: Registry) -> bool:

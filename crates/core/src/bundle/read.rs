@@ -81,9 +81,7 @@ impl Bundle {
     /// As [`Bundle::open`]; `untrusted` where it holds code that nobody said may run, before any other file is
     /// read; `internal` where there is no room for a worker's files.
     pub fn open_for(folder: &Path, purpose: Purpose<'_>) -> Result<Self> {
-        let bytes = read_file(folder, FILE_NAME, LIMIT_MANIFEST_BYTES)?;
-        let manifest_json = String::from_utf8(bytes).map_err(|_| damaged(FILE_NAME, "is not UTF-8"))?;
-        let manifest = Manifest::from_json(&manifest_json)?;
+        let (manifest, manifest_json) = read_manifest(folder)?;
         Self::read(folder, manifest, manifest_json, purpose, Digests::Compared)
     }
 
@@ -143,6 +141,16 @@ impl Bundle {
         };
         Ok(Self { folder: folder.to_path_buf(), manifest, manifest_json, graph, worker, golden })
     }
+}
+
+/// Reads and checks the manifest of a published bundle, and nothing else: also gives its text.
+///
+/// # Errors
+/// `bundle_damaged`, `bundle_unsupported`, `signature_invalid`.
+pub fn read_manifest(folder: &Path) -> Result<(Manifest, String)> {
+    let bytes = read_file(folder, FILE_NAME, LIMIT_MANIFEST_BYTES)?;
+    let text = String::from_utf8(bytes).map_err(|_| damaged(FILE_NAME, "is not UTF-8"))?;
+    Ok((Manifest::from_json(&text)?, text))
 }
 
 fn untrusted(manifest: &Manifest) -> Error {
