@@ -185,9 +185,10 @@ def _chosen(made: dict[str, Output], outputs: Sequence[str] | None) -> dict[str,
     for name in outputs or ():
         if name not in made:
             raise CompileError(
-                f"the model has no output `{name}`",
+                f"its graph has no output `{name}`",
                 code="cannot_compile",
                 hint=f"it offers {', '.join(sorted(made))}",
+                details=[{"code": "cannot_compile", "path": "model", "expected": name}],
             )
         if name not in default:
             default.append(name)
