@@ -223,3 +223,20 @@ def test_lists_beside_other_columns() -> None:
     table = pa.table({"x": [1.0, 2.0], "point": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))})
     frame = Form.of(example, ("x", "point")).frame(table)
     assert frame["point"].tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_whole_numbers_are_compared_exactly_and_nan_labels_are_the_same() -> None:
+    """Whatever an output is called; a plain class names its own."""
+
+    def counted(frame: Any) -> dict[str, np.ndarray]:
+        rows = np.arange(len(frame), dtype=np.int64) + 10**12
+        return {"count": rows, "label": np.full(len(frame), np.nan)}
+
+    def other(table: pa.Table) -> dict[str, np.ndarray]:
+        made = counted(table.to_pandas())
+        return made | {"count": made["count"] + 1}
+
+    mine = Original(counted, OwnAdapter(), Form("pandas"), ("count", "label"))
+    assert prove(mine, lambda table: counted(table.to_pandas()), TABLE).passed
+    wrong = prove(mine, other, TABLE)
+    assert wrong.label_mismatches == len(TABLE)

@@ -263,7 +263,7 @@ class _Run:
         rows = len(table)
         difference, excess, changed = np.zeros(rows), np.full(rows, -np.inf), np.zeros(rows, bool)
         for name, wanted in expected.items():
-            if name == "label" or np.asarray(wanted).dtype.kind in "OUS":
+            if _is_label(name, wanted, got[name]):
                 changed |= _differ(wanted, got[name])
                 continue
             apart, over = _apart(wanted, np.asarray(got[name]), self.proof.rtol, self.proof.atol)
@@ -399,7 +399,7 @@ def is_row_wise(
         return True
     for name, values in whole.items():
         single = np.concatenate([np.atleast_1d(answer[name]) for answer in alone])
-        if name == "label" or values.dtype.kind in "OUS":
+        if _is_label(name, values, single):
             if np.any(_differ(values, single)):
                 return False
         elif np.any(_apart(values, single, rtol, atol)[1] > 0):
@@ -425,10 +425,21 @@ def _python(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
+def _is_label(name: str, expected: Any, got: Any) -> bool:
+    """Whether an output is compared exactly: one of that name, and any that holds no floats."""
+    kinds = np.asarray(expected).dtype.kind, np.asarray(got).dtype.kind
+    return name == "label" or kinds[0] in "OUS" or "f" not in kinds
+
+
 def _differ(expected: Any, got: Any) -> np.ndarray:
-    """For each row whether any label differs."""
+    """For each row whether any label differs; two NaN are the same."""
     wanted, found = (_labels(values).reshape(len(values), -1) for values in (expected, got))
-    return np.any(wanted != found, axis=1) if wanted.shape == found.shape else np.ones(len(wanted), bool)
+    if wanted.shape != found.shape:
+        return np.ones(len(wanted), bool)
+    differ = wanted != found
+    if wanted.dtype.kind == found.dtype.kind == "f":
+        differ &= ~(np.isnan(wanted) & np.isnan(found))
+    return np.any(differ, axis=1)
 
 
 def _labels(values: Any) -> np.ndarray:
