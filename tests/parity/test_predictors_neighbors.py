@@ -162,3 +162,13 @@ def test_sparse_rows_cannot_compile_where_chance_settles_ties() -> None:
     model = make_pipeline(encode, neighbors.KNeighborsClassifier()).fit(frame, frame["size"] > 1)
     with pytest.raises(CompileError, match="equally near"):
         Case(model, frame)
+
+
+@pytest.mark.parametrize("name", ["cancer", "digits", "diabetes"])
+@pytest.mark.parametrize("offset", [0.0, 1e7])
+def test_many_rows_are_shortlisted_by_a_product(name: str, offset: float) -> None:
+    X, held_out, y = split(name)
+    X, y = np.concatenate([X, X[:30]]) + offset, np.concatenate([y, y[30:60]])
+    model = neighbors.KNeighborsRegressor(7, algorithm="kd_tree", weights="distance").fit(X, y)
+    case = assert_equal(model, X, np.concatenate([held_out + offset, X[:40]]))
+    assert "If" in {node.op_type for node in case.compiled.graph.graph.node}

@@ -21,6 +21,8 @@ from ..registry import Context
 _DOUBLE = np.dtype(np.float64)
 _INDEX = np.dtype(np.int64)
 _BOOL = np.dtype(np.bool_)
+_FEW = 256
+"""So few training rows are compared feature by feature at once."""
 _MOST_TURNS = 65_536
 """A bundle's graph may not loop longer; beyond so many training rows equals are taken in their order of storage."""
 
@@ -82,30 +84,74 @@ def search(context: Context, model: Any, matrix: Matrix, count: int) -> Found:
         count: how many neighbours.
     """
     graph, tree = context.graph, model._tree
-    reduced, power = reduced_distances(context, model, matrix)
-    order = np.arange(reduced.width)
-    if tree is not None:
-        order = np.asarray(tree.get_arrays()[1], _INDEX)
-        reduced = graph.gather(reduced, order.tolist())
+    order = np.arange(model._fit_X.shape[0]) if tree is None else np.asarray(tree.get_arrays()[1], _INDEX)
     # What a search holds before it has found anything: the first training row, further than any number.
     limit = np.inf if tree is not None else float(np.finfo(_DOUBLE).max)
-    more = min(count + 1, reduced.width)
-    values, places = _smallest(graph, reduced, more)
-    if more > count and reduced.width <= _MOST_TURNS:
-        last, beyond = graph.gather(values, [count - 1]), graph.gather(values, [count])
-        equal = graph.node("Equal", [last, beyond], _BOOL, 1)
-        short = graph.node("Less", [beyond, graph.constant(limit)], _BOOL, 1)
-        tie = graph.node("And", [equal, short], _BOOL, 1)
-        first = (graph.gather(values, range(count)), graph.gather(places, range(count)))
-        x = context.reader.ordered(matrix, _DOUBLE)
-        values, places = _settled(graph, tie, first, _Contest(context, x, reduced, model, limit))
+    contest = _Contest(context, context.reader.ordered(matrix, _DOUBLE), None, model, limit)
+    if tree is not None and model.effective_metric_ == "euclidean" and _FEW < len(order) <= _MOST_TURNS:
+        power, (values, places) = 2.0, _shortlisted(contest, points_of(model._fit_X)[order], count)
     else:
-        values, places = graph.gather(values, range(count)), graph.gather(places, range(count))
+        reduced, power = reduced_distances(context, model, matrix)
+        if tree is not None:
+            reduced = graph.gather(reduced, order.tolist())
+        values, places = _compared(replace(contest, reduced=reduced), reduced, count)
     indices = graph.node("Gather", [graph.constant(order, _INDEX), places], _INDEX, count, attributes={"axis": 0})
     found = graph.node("Less", [values, graph.constant(limit)], _BOOL, count)
     indices = graph.node("Where", [found, indices, graph.constant(0, _INDEX)], _INDEX, count)
     values = graph.node("Where", [found, values, graph.constant(limit)], _DOUBLE, count)
     return Found(indices, to_distance(context, values, power))
+
+
+def _compared(contest: _Contest, reduced: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Distances and places of the nearest out of the distances to all."""
+    graph = contest.context.graph
+    values, places = _smallest(graph, reduced, min(count + 1, reduced.width))
+    first = (graph.gather(values, range(count)), graph.gather(places, range(count)))
+    if reduced.width == count or reduced.width > _MOST_TURNS:
+        return first
+    return _settled(graph, _equal_at_end(graph, values, count, contest.limit), first, contest)
+
+
+def _equal_at_end(graph: Graph, values: Tensor, count: int, limit: float) -> Tensor:
+    """Whether the row after the last neighbour is as near as that."""
+    last, beyond = graph.gather(values, [count - 1]), graph.gather(values, [count])
+    equal = graph.node("Equal", [last, beyond], _BOOL, 1)
+    short = graph.node("Less", [beyond, graph.constant(limit)], _BOOL, 1)
+    return graph.node("And", [equal, short], _BOOL, 1)
+
+
+def _shortlisted(contest: _Contest, points: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
+    """Distances and places of the nearest, where one product finds who may be among them.
+
+    The product's distances are off by some last digits of the lengths, and exact ones are made of those it finds
+    nearest. Where others could be as near for all that is known, the row is followed through the whole search.
+    """
+    context, x = contest.context, contest.x
+    graph, width = context.graph, min(2 * count + 16, len(points))
+    lengths = np.einsum("ij,ij->i", points, points)
+    rough = scaled(context, "Mul", pairwise.products(context, x, points), -2.0)
+    near, candidates = _smallest(graph, scaled(context, "Add", rough, lengths), width)
+    exact: Tensor | None = None
+    for feature in range(points.shape[1]):
+        column = graph.constant(points[:, feature].copy())
+        other = graph.node("Gather", [column, candidates], _DOUBLE, width, attributes={"axis": 0})
+        apart = graph.node("Sub", [graph.gather(x, [feature]), other], _DOUBLE, width)
+        squared = graph.arithmetic("Mul", apart, apart, apart)
+        exact = squared if exact is None else graph.arithmetic("Add", exact, squared, squared)
+    if exact is None:
+        raise context.refuse(contest.model, "it has no features")
+    values, chosen = _smallest(graph, exact, count + 1)
+    own = pairwise.squared_norms(context, x)
+    rounding = 8.0 * (points.shape[1] + 8) * float(np.finfo(_DOUBLE).eps)
+    error = scaled(context, "Mul", scaled(context, "Add", own, float(lengths.max())), rounding)
+    others = graph.arithmetic("Sub", graph.arithmetic("Add", graph.gather(near, [width - 1]), own, own), error, own)
+    sure = graph.node("Less", [graph.gather(values, [count]), others], _BOOL, 1)
+    unsure = graph.node("Not", [sure], _BOOL, 1)
+    asked = graph.node("Or", [unsure, _equal_at_end(graph, values, count, contest.limit)], _BOOL, 1)
+    chosen = graph.gather(chosen, range(count))
+    places = graph.node("GatherElements", [candidates, chosen], _INDEX, count, attributes={"axis": 1})
+    first = (graph.gather(values, range(count)), places)
+    return _settled(graph, asked, first, replace(contest, points=points))
 
 
 def _searches_itself(model: Any) -> bool:
@@ -125,13 +171,17 @@ def _smallest(graph: Graph, values: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _Contest:
-    """What decides between equals: the rows, their distances in the order of storage, the search, its limit."""
+    """What decides between equals: the rows, the search, its limit, and what is known of the distances to all.
+
+    That is `reduced`, the distances in the order of storage, or `points`, the training rows in that order.
+    """
 
     context: Context
     x: Tensor
-    reduced: Tensor
+    reduced: Tensor | None
     model: Any
     limit: float
+    points: np.ndarray | None = None
 
 
 def _settled(graph: Graph, tie: Tensor, first: tuple[Tensor, Tensor], contest: _Contest) -> tuple[Tensor, Tensor]:
@@ -141,14 +191,16 @@ def _settled(graph: Graph, tie: Tensor, first: tuple[Tensor, Tensor], contest: _
     followed, simple = graph.inner(), graph.inner()
     # Only the rows in question are followed, which are few even where the data lies on a grid.
     rows = followed.node("Squeeze", [tie, graph.constant([1], _INDEX)], _BOOL, 0)
-    x, reduced = (
-        followed.node("Compress", [tensor, rows], _DOUBLE, tensor.width, attributes={"axis": 0})
-        for tensor in (contest.x, contest.reduced)
-    )
+    x = _picked(followed, contest.x, rows)
+    if contest.reduced is not None:
+        offered = _picked(followed, contest.reduced, rows)
+    else:
+        inside = replace(contest.context, graph=followed)
+        offered = pairwise.squared_differences(inside, x, np.asarray(contest.points))
     places = followed.node("Transpose", [followed.node("NonZero", [rows], _INDEX, 0)], _INDEX, 1)
     answers = [
         followed.node("ScatterND", [before, places, after], before.dtype, count)
-        for before, after in zip(first, _follow(followed, replace(contest, x=x, reduced=reduced), count), strict=True)
+        for before, after in zip(first, _follow(followed, replace(contest, x=x), offered, count), strict=True)
     ]
     kept, read = followed.body("followed", [], answers)
     plain, also = simple.body("simple", [], first)
@@ -162,9 +214,12 @@ def _settled(graph: Graph, tie: Tensor, first: tuple[Tensor, Tensor], contest: _
     return values, places
 
 
-def _follow(graph: Graph, contest: _Contest, count: int) -> tuple[Tensor, Tensor]:
+def _picked(graph: Graph, tensor: Tensor, rows: Tensor) -> Tensor:
+    return graph.node("Compress", [tensor, rows], tensor.dtype, tensor.width, attributes={"axis": 0})
+
+
+def _follow(graph: Graph, contest: _Contest, offered: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Distances and places that are in the heap after every training row was offered to it in its turn."""
-    offered = contest.reduced
     visits: Tensor | None = None
     if contest.model._tree is not None:
         ranks = _visits(graph, contest)
@@ -280,7 +335,7 @@ def _visits(graph: Graph, contest: _Contest) -> Tensor:
     leaf = np.repeat(np.arange(len(leaves)), sizes)
     within = np.concatenate([np.arange(size) for size in sizes]).astype(_DOUBLE)
     if rank is None:
-        zero = graph.node("Mul", [graph.gather(contest.reduced, [0]), graph.constant(0.0)], _DOUBLE, 1)
+        zero = graph.node("Mul", [graph.gather(contest.x, [0]), graph.constant(0.0)], _DOUBLE, 1)
         return graph.node("Add", [zero, graph.constant(within.reshape(1, -1))], _DOUBLE, len(within))
     spread = graph.node(
         "Mul", [graph.gather(rank, leaf.tolist()), graph.constant(float(sizes.max()))], _DOUBLE, len(leaf)
