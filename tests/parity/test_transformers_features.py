@@ -153,6 +153,9 @@ MAPS = {
     "rbf, scale": RBFSampler(gamma="scale", random_state=0, n_components=20),  # pyright: ignore[reportArgumentType]
     "skewed": SkewedChi2Sampler(random_state=0, n_components=20),
     "skewed by 0.1": SkewedChi2Sampler(skewedness=0.1, random_state=0, n_components=20),
+    "sketch": PolynomialCountSketch(random_state=0, n_components=20),
+    "sketch of degree 3": PolynomialCountSketch(degree=3, gamma=0.5, coef0=0.7, random_state=0, n_components=15),
+    "sketch of degree 1": PolynomialCountSketch(degree=1, random_state=0, n_components=16),
     "additive, 1 step": AdditiveChi2Sampler(sample_steps=1),
     "additive, 2 steps": AdditiveChi2Sampler(sample_steps=2),
     "additive, 3 steps": AdditiveChi2Sampler(sample_steps=3),
@@ -258,7 +261,6 @@ def test_rounds_of_a_row(name: str) -> None:
     ("model", "reason"),
     [
         (NMF(3, max_iter=300), "all rows of a batch"),  # pyright: ignore[reportArgumentType]
-        (PolynomialCountSketch(n_components=8, random_state=0), "Fourier"),
         (KNNImputer(), "partial sort"),
         (SparseCoder(SCALED[:4], transform_algorithm="lasso_lars"), "searches anew"),
         (FeatureAgglomeration(3, pooling_func=np.median), "other than mean"),

@@ -19,8 +19,5 @@ REASONS = {
     "sklearn.impute._iterative.IterativeImputer": (
         "it leaves a batch as it is where every value of it is missing, so a row has no answer of its own"
     ),
-    "sklearn.kernel_approximation.PolynomialCountSketch": (
-        "it multiplies Fourier transforms, whose rounding is as large as its small features"
-    ),
 }
 """By qualified class name."""

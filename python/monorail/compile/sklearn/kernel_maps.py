@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,46 @@ def additive_chi2_sampler(context: Context, model: Any, matrix: Matrix) -> Matri
             parts.append(kept(graph.arithmetic("Mul", factor, apply(context, wave, angle), x)))
     result = floats(context, matrix, graph.concat(parts))
     return Matrix(result.features, result.dtype, matrix.sparse)
+
+
+@converter(f"{_MODULE}.PolynomialCountSketch")
+def polynomial_count_sketch(context: Context, model: Any, matrix: Matrix) -> Matrix:
+    """Convolved sketches of the features: products of their Fourier transforms, taken as matrix products."""
+    context.only_near(
+        "transforms products: what is small beside a row's largest feature is rounding far outside its data"
+    )
+    graph, count = context.graph, int(model.n_components)
+    places, signs = np.asarray(model.indexHash_), np.asarray(model.bitHash_, _DOUBLE)
+    angles = 2 * np.pi * (np.outer(np.arange(count), np.arange(count // 2 + 1)) % count) / count
+    forward = (np.cos(angles), -np.sin(angles))
+    real, imaginary = None, None
+    for place, sign in zip(places, signs, strict=True):
+        sketch = _sketch(context, model, matrix, place, sign)
+        parts = [graph.node("MatMul", [sketch, graph.constant(wave)], _DOUBLE, wave.shape[1]) for wave in forward]
+        if real is None or imaginary is None:
+            real, imaginary = parts
+            continue
+        crossed = [graph.arithmetic("Mul", left, right, left) for left in (real, imaginary) for right in parts]
+        real = graph.arithmetic("Sub", crossed[0], crossed[3], real)
+        imaginary = graph.arithmetic("Add", crossed[1], crossed[2], imaginary)
+    if real is None or imaginary is None:
+        raise context.refuse(model, "its degree is 0")
+    # Of a real signal the upper half of the transform mirrors the lower, except at both ends.
+    twice = np.full(count // 2 + 1, 2.0 / count)
+    twice[0] = 1.0 / count
+    if count % 2 == 0:
+        twice[-1] = 1.0 / count
+    both = graph.concat([real, imaginary])
+    back = np.ascontiguousarray(np.concatenate([wave * twice for wave in forward], axis=1).T)
+    result = graph.node("MatMul", [both, graph.constant(back)], _DOUBLE, count)
+    return floats(context, replace(matrix, dtype=_DOUBLE), result)
+
+
+def _sketch(context: Context, model: Any, matrix: Matrix, place: np.ndarray, sign: np.ndarray) -> Tensor:
+    """Each feature added, with its sign, to its place among the components."""
+    weights = np.zeros((matrix.width, int(model.n_components)))
+    weights[np.arange(matrix.width), place[: matrix.width]] = sign[: matrix.width]
+    bias = np.zeros(int(model.n_components))
+    if model.coef0 != 0:
+        bias[place[-1]] = sign[-1] * np.sqrt(model.coef0)
+    return product(context, replace(matrix, dtype=_DOUBLE), weights * np.sqrt(model.gamma), bias)
