@@ -180,13 +180,14 @@ def test_what_torch_cannot_export_says_why(saved, random, tmp_path):
 def test_what_torch_cannot_export_runs_in_a_worker(random, tmp_path):
     class Branching(nn.Module):
         def forward(self, x: Any) -> Any:
-            return x * 2 if x.sum() > 1e9 else x - 1
+            return {"less": x * 2 if x.sum() > 1e9 else x - 1, "size": x.abs().sum(1)}
 
     X = random.normal(size=(20, 4)).astype(np.float32)
     version = mr.save(Branching(), "m", example=X, registry=tmp_path / "registry", quiet=True)
     assert version.engine == "worker"
+    assert [(output.name, output.size) for output in version.signature.outputs] == [("less", 4), ("size", None)]
     model = mr.load("m", registry=tmp_path / "registry", trust=True)
-    np.testing.assert_allclose(model.predict(X), X - 1, rtol=CLOSE)
+    np.testing.assert_allclose(model.predict(X)["less"], X - 1, rtol=CLOSE)
 
 
 def test_exported_program_and_its_file(saved, random):

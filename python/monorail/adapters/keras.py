@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Adapter, Description, class_modules, quietly, versions
-from .tensors import Port, feed, flat, output_names
+from .tensors import Port, chosen, feed, output_names
 
 _MODEL = "keras.src.models.model.Model"
 
@@ -23,19 +23,19 @@ class KerasAdapter(Adapter):
         return _MODEL in class_modules(model)
 
     def describe(self, model: Any) -> Description:
-        """One prediction, or as many outputs as a functional model says it has."""
+        """The outputs that a functional model says it has; those of a class of its own only a call tells."""
         names = tuple(_declared(model))
         needed = versions("keras", "numpy", "tensorflow", "tensorflow-cpu", "torch", "jax")
         return Description("regressor", names, names, (), needed, (), "arrays")
 
     def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """What the model gives, by name; its first output where no other has the name."""
+        """What the model gives, by name; all that has a row a record where no name is given."""
         import keras  # pyright: ignore[reportMissingImports]
 
         fed = arrays_for(model, frame)
         found = named(quietly(lambda: call(model, fed)))
-        first = next(iter(found.values()))
-        return {name: flat(keras.ops.convert_to_numpy(found.get(name, first))) for name in outputs}
+        plain = {name: np.asarray(keras.ops.convert_to_numpy(tensor)) for name, tensor in found.items()}
+        return chosen(plain, outputs, len(next(iter(fed.values()))))
 
 
 def arrays_for(model: Any, frame: Any) -> dict[str, np.ndarray]:
@@ -78,7 +78,7 @@ def named(answer: Any) -> dict[str, Any]:
 def _declared(model: Any) -> list[str]:
     """Output names before a call."""
     structure = getattr(model, "output", None) if _inputs(model) else None
-    return list(named(structure)) if isinstance(structure, Mapping | list | tuple) else ["prediction"]
+    return [] if structure is None else list(named(structure))
 
 
 def _inputs(model: Any) -> list[Any] | None:

@@ -130,3 +130,18 @@ def flat(values: Any) -> np.ndarray:
     array = np.asarray(values)
     array = array.reshape(len(array), -1)
     return array[:, 0] if array.shape[1] == 1 else array
+
+
+def chosen(found: Mapping[str, np.ndarray], outputs: Sequence[str], rows: int) -> dict[str, np.ndarray]:
+    """Of a model's answers those asked for, flat; where none is named, all that have a row for every record.
+
+    Raises:
+        CompileError: `cannot_compile`: one that is asked for is not there.
+    """
+    absent = [name for name in outputs if name not in found]
+    if absent:
+        raise CompileError(
+            f"the model has no output `{absent[0]}`", code="cannot_compile", hint=f"it offers {', '.join(found)}"
+        )
+    names = outputs or [name for name, values in found.items() if values.ndim and len(values) == rows]
+    return {name: flat(found[name]) for name in names}

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import CompileError
 from .base import Adapter, Description, class_modules, quietly, versions
-from .tensors import Port, arrange, flat, output_names
+from .tensors import Port, arrange, chosen, output_names
 
 _MODULE = "torch.nn.modules.module.Module"
 _PROGRAM = "torch.export.exported_program.ExportedProgram"
@@ -32,11 +32,12 @@ class TorchAdapter(Adapter):
         return _MODULE in names or _PROGRAM in names
 
     def describe(self, model: Any) -> Description:
-        """One prediction; which other outputs there are only a call tells."""
-        return Description("regressor", ("prediction",), ("prediction",), (), versions("torch", "numpy"), (), "arrays")
+        """What it takes; what it gives only a call tells."""
+        del model
+        return Description("regressor", (), (), (), versions("torch", "numpy"), (), "arrays")
 
     def answers(self, model: Any, frame: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """What the module gives, by name; its first output where no other has the name."""
+        """What the module gives, by name; all that has a row a record where no name is given."""
         import torch  # pyright: ignore[reportMissingImports]
 
         entry = Entry(model)
@@ -45,8 +46,8 @@ class TorchAdapter(Adapter):
             where = next((tensor.device for tensor in entry.module.parameters()), torch.device("cpu"))
             given = [torch.from_numpy(values).to(where) for values in arrays.values()]
             found = quietly(lambda: entry(list(arrays), given))
-        first = next(iter(found.values()))
-        return {name: flat(found.get(name, first).detach().cpu().numpy()) for name in outputs}
+        plain = {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
+        return chosen(plain, outputs, len(next(iter(arrays.values()))))
 
 
 class Entry:
@@ -86,10 +87,10 @@ class Entry:
         ports = [Port(name) for name in names or [self.names[0][0]]]
         dtype = self._floating()
         fed = {}
-        for port, chosen in zip(ports, arrange(ports, columns), strict=True):
-            arrays = [frame[name] for name in chosen]
+        for port, given_by in zip(ports, arrange(ports, columns), strict=True):
+            arrays = [frame[name] for name in given_by]
             values = np.column_stack(arrays) if len(arrays) > 1 else arrays[0]
-            if values.ndim == 1 and chosen != [port.name]:
+            if values.ndim == 1 and given_by != [port.name]:
                 values = values[:, None]
             fed[port.name] = _number(port.name, values, dtype, len(arrays) > 1)
         return fed
@@ -133,8 +134,8 @@ def named(answer: Any) -> dict[str, Any]:
             code="cannot_compile",
             hint="give tensors from forward, rows first",
         )
-    chosen = isinstance(answer, Mapping) or hasattr(answer, "_asdict")
-    return dict(zip(output_names(list(found), chosen=chosen), found.values(), strict=True))
+    by_author = isinstance(answer, Mapping) or hasattr(answer, "_asdict")
+    return dict(zip(output_names(list(found), chosen=by_author), found.values(), strict=True))
 
 
 @contextlib.contextmanager
