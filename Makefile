@@ -73,7 +73,8 @@ format:  ## rewrite sources in the one style
 bench: setup  ## run the benchmarks, each against a rival in the same run
 	@$(PY) -m benchmarks
 
-generate: setup  ## rewrite what is generated from Rust (settings.py, docs/reference/errors.md and settings.md)
+generate: setup  ## rewrite what is generated: settings.py, and the reference of errors, settings and estimators
+	@$(PY) -m tests.conformance.estimators --write
 	@$(PY) docs/generate.py
 	@MONORAIL_WRITE_REFERENCE=1 cargo test --release --locked --quiet -p monorail-core --test reference
 
@@ -99,6 +100,8 @@ system:
 	if [ -z "$(PYTHON)" ]; then echo "setup: Python 3.11 or later is missing: install it, or name one: make PYTHON=/path/to/python3 setup" >&2; exit 1; fi; \
 	command -v cc >/dev/null || need "a C compiler (the linker of the Rust build)" "gcc libc6-dev"; \
 	"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || need "Python's venv module" python3-venv; \
+	command -v java >/dev/null && command -v javac >/dev/null || need "a JDK (the Java example)" default-jdk-headless; \
+	command -v mvn >/dev/null || need "Maven (the Java example)" maven; \
 	command -v cargo >/dev/null || { echo "setup: cargo is missing: install Rust 1.88 or later from https://rustup.rs and put ~/.cargo/bin on PATH" >&2; exit 1; }; \
 	if [ "$$(uname)" = Linux ]; then ldconfig -p 2>/dev/null | grep -q libgomp.so.1 || /sbin/ldconfig -p 2>/dev/null | grep -q libgomp.so.1 || need "libgomp (LightGBM's runtime)" libgomp1; fi
 
