@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +183,57 @@ def test_what_is_refused_stores_nothing(tmp_path, model, options, code):
     assert caught.value.code == code
     assert not list(tmp_path.rglob("bundle.json"))
     assert not list(tmp_path.rglob("model.pkl"))
+
+
+SCRIPT = """
+import sys
+
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import beside
+import monorail as mr
+from beside import Base
+
+SCALE = 10
+
+
+class Model(Base):
+    def predict(self, frame: pd.DataFrame):
+        return beside.shifted(frame["x"]) * SCALE + self.offset()
+
+
+def features(frame):
+    return frame.assign(day=frame["at"].dt.day_of_week, shifted=beside.shifted(frame["x"]))[["day", "shifted"]]
+
+
+rows = pd.DataFrame({"x": [1.0, 2.0, 3.0], "at": pd.date_range("2024-01-01", periods=3)})
+mr.save(Model, "own", example=rows[["x"]], registry=sys.argv[1], quiet=True)
+fitted = make_pipeline(FunctionTransformer(features), LinearRegression()).fit(rows, rows["x"])
+version = mr.save(fitted, "trip", example=rows, registry=sys.argv[1], quiet=True)
+print(version.engine, fitted.predict(rows).tolist())
+"""
+
+
+def test_a_script_and_the_module_beside_it_travel_by_value(tmp_path):
+    """Saved by one process from its own folder; served by another that has neither file."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "script.py").write_text(SCRIPT)
+    (tmp_path / "work" / "beside.py").write_text(
+        "class Base:\n    def offset(self):\n        return 0.5\n\n\ndef shifted(values):\n    return values + 1\n"
+    )
+    script = [sys.executable, "script.py", str(tmp_path / "here")]
+    done = subprocess.run(script, cwd=tmp_path / "work", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    engine, _, answers = done.stdout.strip().partition(" ")
+    assert engine == "mixed"
+    (tmp_path / "work" / "beside.py").unlink()
+    (tmp_path / "work" / "script.py").unlink()
+    with ServerProcess(tmp_path / "here", "own", "trip") as server:
+        assert server.predict("own", [{"x": 1.0}]).json()["predictions"] == [{"prediction": 20.5}]
+        rows = [{"x": float(day), "at": f"2024-01-0{day}T00:00:00"} for day in (1, 2, 3)]
+        got = [answer["prediction"] for answer in server.predict("trip", rows).json()["predictions"]]
+    np.testing.assert_allclose(got, json.loads(answers), rtol=1e-9)
