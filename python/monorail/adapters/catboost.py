@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CompileError
 from .base import Adapter, Description, class_modules, plain, quietly, versions
-from .sklearn import default_outputs
+from .sklearn import default_outputs, place_names
 
 
 class CatBoostAdapter(Adapter):
@@ -46,6 +46,10 @@ class CatBoostAdapter(Adapter):
             "score": lambda: _raw(model, frame),
         }
         return {name: plain(quietly(asked[name])) for name in outputs}
+
+    def names(self, model: Any, output: str, width: int) -> list[str]:
+        """Classes for probabilities and scores, else numbers."""
+        return place_names(model, output, width)
 
 
 def _readable(frame: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Adapter, Description, class_modules, plain, quietly, versions
-from .sklearn import default_outputs, fitted_names
+from .sklearn import default_outputs, fitted_names, place_names
 
 
 class LightGBMAdapter(Adapter):
@@ -42,6 +42,10 @@ class LightGBMAdapter(Adapter):
             "score": lambda: model.predict(frame, raw_score=True),
         }
         return {name: plain(quietly(asked[name])) for name in outputs}
+
+    def names(self, model: Any, output: str, width: int) -> list[str]:
+        """Classes for probabilities and scores, else numbers."""
+        return place_names(model, output, width)
 
 
 def _is_booster(model: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CompileError
 from .base import Adapter, Description, class_modules, plain, quietly, versions
-from .sklearn import default_outputs, fitted_names
+from .sklearn import default_outputs, fitted_names, place_names
 
 _DISTRIBUTIONS = ("xgboost", "xgboost-cpu")
 _CATEGORICAL = ("CategoricalDtype", "Categorical", "Enum")
@@ -64,6 +64,10 @@ class XGBoostAdapter(Adapter):
                 "score": lambda: model.predict(frame, output_margin=True),
             }
         return {name: plain(quietly(asked[name])) for name in outputs}
+
+    def names(self, model: Any, output: str, width: int) -> list[str]:
+        """Classes for probabilities and scores, else numbers."""
+        return place_names(model, output, width)
 
 
 def _is_booster(model: Any) -> bool:
