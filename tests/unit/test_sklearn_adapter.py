@@ -51,7 +51,7 @@ class Bare(BaseEstimator):
         (IsolationForest(n_estimators=5), None, "outlier_detector", ("label", "score")),
         (StandardScaler(), None, "transformer", ("features",)),
         (FeatureAgglomeration(2), None, "transformer", ("features",)),
-        (make_pipeline(StandardScaler(), IsolationForest(n_estimators=5)), None, "outlier_detector", ("label", "score")),
+        (make_pipeline(StandardScaler(), IsolationForest()), None, "outlier_detector", ("label", "score")),
         (GridSearchCV(KMeans(), {"n_clusters": [2]}, cv=2), None, "clusterer", ("label",)),
         (Bare(), None, "regressor", ("prediction",)),
     ],
