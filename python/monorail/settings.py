@@ -177,7 +177,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="auto",
         minimum=None,
         maximum=None,
-        help="Where workers run: auto uses this Python if it has exactly the locked packages, isolated always makes an environment.",
+        help="Where workers run: auto is this Python if it has the locked packages, isolated always another.",
         scope="model",
         choices=("auto", "isolated"),
     ),

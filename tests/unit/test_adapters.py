@@ -119,7 +119,7 @@ print(sorted(heavy & set(sys.modules)))
 def test_each_framework_has_its_own():
     names = [adapter.framework for adapter in adapters()]
     assert names == list(OURS)
-    with pytest.raises(CompileError, match="no adapter knows a builtins.object"):
+    with pytest.raises(CompileError, match=r"no adapter knows a builtins\.object"):
         find_adapter(object())
 
 

@@ -226,7 +226,7 @@ settings! {
     worker_start_timeout_s: f64 = 120.0, Form::Float { minimum: 0.01, maximum: 86_400.0 }, Model,
         "Longest time that a worker may take to start and load its model.";
     worker_environment: WorkerEnvironment = WorkerEnvironment::Auto, Form::Choice(&["auto", "isolated"]), Model,
-        "Where workers run: auto uses this Python if it has exactly the locked packages, isolated always makes an environment.";
+        "Where workers run: auto is this Python if it has the locked packages, isolated always another.";
     drain_s: f64 = 10.0, Form::Float { minimum: 0.0, maximum: 3_600.0 }, Serve,
         "Longest time that a stopping server waits for what it has accepted.";
     idle_timeout_s: f64 = 75.0, Form::Float { minimum: 0.1, maximum: 86_400.0 }, Serve,
