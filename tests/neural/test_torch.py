@@ -190,6 +190,17 @@ def test_what_torch_cannot_export_runs_in_a_worker(random, tmp_path):
     np.testing.assert_allclose(model.predict(X)["less"], X - 1, rtol=CLOSE)
 
 
+def test_a_graph_that_no_bundle_may_hold_runs_in_a_worker(random, tmp_path):
+    """Torch writes this layer as a loop whose end depends on the data."""
+    X = random.integers(0, 10, (40, 5))
+    module = nn.EmbeddingBag(10, 3)
+    version = mr.save(module, "m", example=X, registry=tmp_path / "registry", quiet=True)
+    assert version.engine == "worker"
+    assert "the number of the loop's turns is not a constant" in str(version.reason)
+    model = mr.load("m", registry=tmp_path / "registry", trust=True)
+    np.testing.assert_allclose(model.predict(X), ask(module, X), rtol=CLOSE, atol=CLOSE)
+
+
 def test_exported_program_and_its_file(saved, random):
     X = random.normal(size=(50, 4)).astype(np.float32)
     module = mlp().eval()

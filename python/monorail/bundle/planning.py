@@ -15,7 +15,7 @@ from ..adapters.python import answer_table, declared, outputs_of, start
 from ..compile import Compiled, compile_model
 from ..compile.cut import cut_model
 from ..compile.hard_rows import HardRows, make_hard_rows
-from ..errors import CompileError, InputError, MonorailError, ProofError
+from ..errors import BundleError, CompileError, InputError, MonorailError, ProofError
 from ..signature import Column
 from .pickling import distributions_of, pickle_model
 
@@ -181,17 +181,20 @@ def plan(request: Request) -> Plan:
     )
 
 
-def instead(request: Request, refusal: ProofError) -> Plan:
-    """Python processes for a model whose graph was not proven.
+def instead(request: Request, refusal: ProofError | BundleError) -> Plan:
+    """Python processes for a model whose graph was not proven, or is none that a bundle may hold.
 
     Raises:
-        ProofError: it cannot be stored for them either.
+        ProofError, BundleError: the refusal, where it cannot be stored for them either.
     """
     try:
         pickle_model(request.model)
     except MonorailError:
         raise refusal from None
-    return _whole(request, refusal.message.partition(",")[0].replace("what the engine answers", "its graph"), None)
+    reason = refusal.message
+    if isinstance(refusal, ProofError):
+        reason = reason.partition(",")[0].replace("what the engine answers", "its graph")
+    return _whole(request, reason, None)
 
 
 def _native(request: Request) -> Plan:

@@ -21,7 +21,7 @@ from ..compile.hard_rows import HardRows
 from ..compile.proof import Original, Proof, prove
 from ..data import conform, read_stream, to_arrow, to_numpy
 from ..engine import runtime_library
-from ..errors import InputError, ProofError, SignatureError
+from ..errors import BundleError, InputError, ProofError, SignatureError
 from ..progress import progress
 from ..serve.environments import command_of
 from ..signature import Output, Signature, infer
@@ -134,12 +134,20 @@ def save(
         made = plan(request)
         try:
             return keep.store(request, made)
-        except ProofError as refusal:
-            if engine is not None or made.engine == "worker" or not refusal.details:
+        except (ProofError, BundleError) as refusal:
+            # A graph that a framework wrote may be more than the audit of graphs allows.
+            no_graph = refusal.code == "graph_refused" or (refusal.code == "not_proven" and refusal.details)
+            if engine is not None or made.engine == "worker" or not no_graph:
                 raise
             if not quiet:
                 sys.stderr.write(f"{refusal.message}\n")
             return keep.store(request, instead(request, refusal))
+
+
+def _stored_instead(keep: _Keeping, request: Request, refusal: ProofError) -> Version:
+    """The model in Python processes, where its graph was not proven."""
+    made = instead(request, refusal)
+    return keep.store(keep.claim(), request, made)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +165,18 @@ class _Keeping:
     unproven: bool
     quiet: bool
 
-    def store(self, request: Request, made: Plan) -> Version:
+    def claim(self) -> _core.Draft:
+        """The next version, to be written."""
+        return Registry(self.registry).draft(self.name)
+
+    def store(self, draft: _core.Draft, request: Request, made: Plan) -> Version:
         """Write a draft, prove it and publish it.
 
         Raises:
             ProofError: ``not_proven``; nothing is left then.
         """
-        signature = self.signature.with_outputs(Output.from_json(output) for output in made.outputs)
-        draft = Registry(self.registry).draft(self.name)
         try:
+            signature = self.signature.with_outputs(Output.from_json(output) for output in made.outputs)
             described, unhashed = _written(draft.path, request, made, signature, self.table)
             described |= self.notes
             if not self.quiet:
