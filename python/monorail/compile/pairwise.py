@@ -46,7 +46,7 @@ def row_sum(context: Context, tensor: Tensor) -> Tensor:
 def products(context: Context, x: Tensor, points: np.ndarray) -> Tensor:
     """`x @ points.T`, `[rows, n]`."""
     graph = context.graph
-    return graph.node("MatMul", [x, graph.constant(np.ascontiguousarray(points.T))], x.dtype, len(points))
+    return graph.node("MatMul", [x, graph.constant(np.ascontiguousarray(points.T), x.dtype)], x.dtype, len(points))
 
 
 def gathered_sum(
@@ -69,7 +69,7 @@ def gathered_sum(
     total: Tensor | None = None
     for feature in range(points.shape[1]):
         column = graph.gather(x, [feature])
-        apart = graph.node("Sub", [column, graph.constant(points[:, feature])], _DOUBLE, len(points))
+        apart = graph.node("Sub", [column, graph.constant(points[:, feature], x.dtype)], x.dtype, len(points))
         made = term(apart, feature)
         total = made if total is None else graph.arithmetic(join, total, made, made)
     if total is None:
@@ -94,6 +94,24 @@ def squared_by_product(context: Context, x: Tensor, points: np.ndarray) -> Tenso
     total = graph.arithmetic("Add", doubled, squared_norms(context, x), doubled)
     total = scaled(context, "Add", total, np.einsum("ij,ij->i", points, points))
     return scaled(context, "Max", total, 0.0)
+
+
+def searched_distances(context: Context, x: Tensor, points: np.ndarray) -> Tensor:
+    """Squared distances as `xx - 2 x y + yy`, not below zero: a search through all points, to its rounding.
+
+    There the lengths come from a dot product that rounds once for each feature, as matrix products do; so they are made
+    by one here. Of 16 features and more its order of adding depends on the processor.
+    """
+    from scipy.linalg.blas import ddot  # pyright: ignore[reportAttributeAccessIssue]
+
+    graph = context.graph
+    row = graph.node("Unsqueeze", [x, graph.constant([1], _COLUMNS)], x.dtype, x.width)
+    column = graph.node("Unsqueeze", [x, graph.constant([2], _COLUMNS)], x.dtype, 1)
+    length = graph.node("MatMul", [row, column], x.dtype, 1)
+    length = graph.node("Squeeze", [length, graph.constant([2], _COLUMNS)], x.dtype, 1)
+    crossed = scaled(context, "Mul", products(context, x, points), -2.0)
+    total = graph.arithmetic("Add", length, crossed, crossed)
+    return scaled(context, "Max", scaled(context, "Add", total, np.asarray([ddot(y, y) for y in points])), 0.0)
 
 
 def manhattan(context: Context, x: Tensor, points: np.ndarray) -> Tensor:
