@@ -131,23 +131,29 @@ def save(
             scratch=Path(scratch),
         )
         keep = _Keeping(registry, name, signature, table, notes, rtol, atol, golden_rows, unproven, quiet)
+        return _stored(keep, request)
+
+
+def _stored(keep: _Keeping, request: Request) -> Version:
+    """The model as a graph where that is proven, else in Python processes."""
+    # Claimed before the original is asked: a folder that cannot be used is found out at once.
+    draft = keep.claim()
+    try:
         made = plan(request)
-        try:
-            return keep.store(request, made)
-        except (ProofError, BundleError) as refusal:
-            # A graph that a framework wrote may be more than the audit of graphs allows.
-            no_graph = refusal.code == "graph_refused" or (refusal.code == "not_proven" and refusal.details)
-            if engine is not None or made.engine == "worker" or not no_graph:
-                raise
-            if not quiet:
-                sys.stderr.write(f"{refusal.message}\n")
-            return keep.store(request, instead(request, refusal))
-
-
-def _stored_instead(keep: _Keeping, request: Request, refusal: ProofError) -> Version:
-    """The model in Python processes, where its graph was not proven."""
-    made = instead(request, refusal)
-    return keep.store(keep.claim(), request, made)
+    except BaseException:
+        draft.discard()
+        raise
+    try:
+        return keep.store(draft, request, made)
+    except (ProofError, BundleError) as refusal:
+        # A graph that a framework wrote may be more than the audit of graphs allows.
+        no_graph = refusal.code == "graph_refused" or (refusal.code == "not_proven" and refusal.details)
+        if request.engine is not None or made.engine == "worker" or not no_graph:
+            raise
+        if not keep.quiet:
+            sys.stderr.write(f"{refusal.message}\n")
+        other = instead(request, refusal)
+        return keep.store(keep.claim(), request, other)
 
 
 @dataclasses.dataclass(frozen=True)
