@@ -144,7 +144,7 @@ def test_killed_under_load_an_idempotent_model_drops_nothing(server):
     assert {reply.status for reply in replies} == {200}, [reply.text for reply in replies if reply.status != 200]
     assert len(replies) > 20
     assert all([row["y"] for row in reply.json()["predictions"]] == [0.0, 1.0] for reply in replies)
-    assert restarts(server, AGAIN, reason="died") == 3
+    wait_until("all three were counted", lambda: restarts(server, AGAIN, reason="died") == 3)
 
 
 def test_killed_under_load_another_model_says_so_and_goes_on(server):
