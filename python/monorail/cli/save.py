@@ -72,7 +72,8 @@ def command(file: str, as_json: bool, **options: Any) -> None:
 def _in_own_process(request: dict[str, Any], printer: Printer) -> dict[str, Any]:
     """Have the file opened and saved by a process that has nothing else to lose; its talk goes on to stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "monorail.cli.pickled"],
+        # -P: what lies in the working folder, perhaps beside a stranger's model, is not imported for being called json.
+        [sys.executable, "-P", "-m", "monorail.cli.pickled"],
         input=json.dumps(request),
         stdout=subprocess.PIPE,
         text=True,
