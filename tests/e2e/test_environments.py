@@ -159,6 +159,30 @@ def test_many_at_once_make_it_once(cache):
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
 
 
+def test_one_whose_python_is_gone_is_made_again(cache):
+    text = and_toolz("")
+    program = Path(interpreter(text, HERE))
+    program.unlink()
+    program.symlink_to(cache / "no" / "python")
+    left = cache / f".making-{program.parents[1].name}-of-one-that-was-killed"
+    left.mkdir()
+    assert interpreter(text, HERE) == str(program)
+    assert program.exists()
+    assert [path for path in cache.iterdir() if path.is_dir()] == [program.parents[1]], "nothing else is left"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_cache_that_others_can_write_to_is_not_run_from(cache, mode):
+    text = and_toolz("")
+    program = interpreter(text, HERE)
+    cache.chmod(mode)
+    with pytest.raises(errors.EngineError, match="written by others") as caught:
+        interpreter(text, HERE)
+    assert caught.value.code == "environment_unavailable"
+    cache.chmod(0o755)
+    assert interpreter(text, HERE) == program
+
+
 def test_a_changed_lock_is_refused_before_it_is_used(saved):
     (saved.path / "requirements.txt").write_text("numpy==1.0\n")
     with pytest.raises(errors.MonorailError) as caught:

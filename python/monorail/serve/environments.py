@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -91,8 +92,10 @@ def interpreter(lock: str, python: str, *, isolated: bool = False, name: str = "
     minor = ".".join(python.split(".")[:2])
     place = cache_folder() / _key(lock, minor)
     program = place / "bin" / "python"
+    _check_owner(place.parent)
     if not program.exists():
         with _only_one(place):
+            _check_owner(place.parent)
             if not program.exists():
                 with progress(f"making the environment of {name}", None):
                     _make(place, lock, minor)
@@ -137,6 +140,20 @@ def _key(lock: str, minor: str) -> str:
     return hashlib.sha256("\0".join((lock, minor, sysconfig.get_platform())).encode()).hexdigest()
 
 
+def _check_owner(folder: Path) -> None:
+    """Refuse a folder that others can write to: the interpreter in it is run as it is.
+
+    One of root's will do, so that environments can be made beforehand for everybody.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found = folder.stat()
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _unavailable(
+                f"{folder} can be written by others, and the environments in it would be run",
+                f"set {VARIABLE} to a folder of your own, or take the right to write from others: chmod go-w",
+            )
+
+
 @contextlib.contextmanager
 def _only_one(place: Path) -> Iterator[None]:
     """Hold the lock of an environment that is to be made."""
@@ -161,7 +178,11 @@ def _make(place: Path, lock: str, minor: str) -> None:
         raise _unavailable(
             "an environment has to be made and uv is not installed", "install it: pip install 'monorail[worker]'"
         )
-    aside = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+    half = f".making-{place.name}-"
+    for left in place.parent.glob(f"{half}*"):
+        # Of one that was killed: nobody else makes this environment now.
+        shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=half, dir=place.parent))
     try:
         file = aside / "requirements.txt"
         file.write_text(lock, encoding="utf-8")
@@ -170,6 +191,9 @@ def _make(place: Path, lock: str, minor: str) -> None:
         _run([uv, "venv", "--quiet", "--no-project", "--python", python, aside / "made"], {"Python": minor})
         program = aside / "made" / "bin" / "python"
         _run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", program, file], locked_versions(lock))
+        if place.exists():
+            # Its Python is gone, as after an upgrade.
+            place.rename(aside / "old")
         (aside / "made").rename(place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
