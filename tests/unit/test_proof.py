@@ -182,6 +182,31 @@ def test_row_wise() -> None:
     assert "never shared" in str(Proof(1e-6, 1e-9, row_wise=False))
 
 
+def refusing(rows: Callable[[int], bool]) -> Any:
+    def answer(frame: Any) -> dict[str, np.ndarray]:
+        if rows(len(frame)):
+            raise ValueError("not so many")
+        return {"label": np.zeros(len(frame), int), "probability": np.asarray(frame["x"], np.float64)}
+
+    return answer
+
+
+def test_a_row_that_is_refused_alone_depends_on_its_company() -> None:
+    assert not is_row_wise(original(refusing(lambda rows: rows < 4)), TABLE)
+
+
+def test_rows_that_are_refused_anyway_do_not_hide_that_the_others_depend_on_each_other() -> None:
+    def picky(frame: Any) -> dict[str, np.ndarray]:
+        x = np.asarray(frame["x"], np.float64)
+        if np.any(x == TABLE["x"][0].as_py()):
+            raise ValueError("not this one")
+        return {"label": np.zeros(len(x), int), "probability": x - x.mean()}
+
+    assert not is_row_wise(original(picky), TABLE)
+    # Nothing is known of a model that refuses every row.
+    assert is_row_wise(original(refusing(lambda rows: True)), TABLE)
+
+
 def test_golden_rows_of_a_model_whose_rows_depend_on_each_other_are_one_batch() -> None:
     def centred(frame: Any) -> dict[str, np.ndarray]:
         x = np.asarray(frame["x"], np.float64)

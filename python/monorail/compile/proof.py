@@ -388,23 +388,37 @@ def _scalar_array(values: np.ndarray) -> pa.Array:
 def is_row_wise(
     original: Original, example: pa.Table, rows: int = _ROW_WISE_ROWS, *, rtol: float = 1e-7, atol: float = 1e-9
 ) -> bool:
-    """Whether the original answers a batch as it answers its rows one by one, within tolerances."""
+    """Whether the original answers a batch as it answers its rows one by one, within tolerances.
+
+    Rows it refuses are left out. One that it takes in company and not alone depends on its company.
+    """
     step = max(len(example) // rows, 1)
     sample = example.take(pa.array(np.arange(0, len(example), step)[:rows]))
-    try:
-        whole = original.answers(sample)
-        alone = [original.answers(sample.slice(row, 1)) for row in range(len(sample))]
-    except Exception:
-        # A row it refuses: the proof counts those, and they say nothing about sharing batches.
-        return True
+    one_by_one = {row: _answered(original, sample.slice(row, 1)) for row in range(len(sample))}
+    alone = {row: answer for row, answer in one_by_one.items() if answer is not None}
+    whole = _answered(original, sample)
+    if whole is not None and len(alone) < len(sample):
+        return False
+    if whole is None and alone:
+        whole = _answered(original, sample.take(pa.array(list(alone))))
+    if whole is None:
+        return not alone
     for name, values in whole.items():
-        single = np.concatenate([np.atleast_1d(answer[name]) for answer in alone])
+        single = np.concatenate([np.atleast_1d(answer[name]) for answer in alone.values()])
         if _is_label(name, values, single):
             if np.any(_differ(values, single)):
                 return False
         elif np.any(_apart(values, single, rtol, atol)[1] > 0):
             return False
     return True
+
+
+def _answered(original: Original, table: pa.Table) -> dict[str, np.ndarray] | None:
+    """The original's answers; None for what it refuses."""
+    try:
+        return original.answers(table)
+    except Exception:
+        return None
 
 
 def _one_layout(table: pa.Table) -> pa.Table:
