@@ -58,6 +58,21 @@ def test_categories_keep_their_codes_whatever_a_batch_holds():
     assert batch.cat.ordered
 
 
+@pytest.mark.parametrize(
+    ("words", "new"), [([30, 10, 20], 40), ([0.5, 2.5], 3.5), ([False, True], None)], ids=["int", "float", "bool"]
+)
+@pytest.mark.parametrize("null", [False, True])
+def test_categories_of_numbers_keep_their_codes_too(words, new, null):
+    dtype = pd.CategoricalDtype(pd.Index(words), ordered=True)
+    fitted = pd.DataFrame({"n": pd.Categorical([*words, *([None] if null else [])], dtype=dtype)})
+    form = through_json(Form.of(fitted, ("n",)))
+    pd.testing.assert_frame_equal(form.frame(rows_of(fitted)), fitted)
+    alone = form.frame(rows_of(fitted).slice(1, 1))["n"]
+    assert (alone.cat.codes.tolist(), alone.dtype) == ([1], dtype)
+    if new is not None:
+        assert form.frame(pa.table({"n": [new, words[1]]}))["n"].cat.codes.tolist() == [len(words), 1]
+
+
 def test_a_time_that_nanoseconds_cannot_hold_is_no_fault():
     form = Form.of(FRAME[["nano"]], ("nano",))
     far = pa.table({"nano": pa.array([datetime.datetime(3000, 1, 1)], pa.timestamp("us"))})

@@ -141,8 +141,8 @@ def _is_null(value: Any) -> bool:
 def _pandas_word(dtype: Any) -> Any:
     """A pandas element type as words."""
     kind = type(dtype).__name__
-    if kind == "CategoricalDtype" and all(isinstance(word, str) for word in dtype.categories):
-        return {"categories": list(dtype.categories), "ordered": bool(dtype.ordered)}
+    if kind == "CategoricalDtype" and all(isinstance(word, str | int | float) for word in dtype.categories.tolist()):
+        return {"categories": dtype.categories.tolist(), "ordered": bool(dtype.ordered)}
     return "arrow" if kind == "ArrowDtype" else str(dtype)
 
 
@@ -257,9 +257,13 @@ def _categories(column: pa.ChunkedArray, word: Mapping[str, Any]) -> Any:
     import pandas
 
     known = dict.fromkeys(word["categories"])
-    new = sorted(value for value in set(column.unique().to_pylist()) - {None} if value not in known)
-    dtype = pandas.CategoricalDtype([*known, *new], word["ordered"])
-    return column.to_pandas().astype(dtype)
+    held = [value for value in column.unique().to_pylist() if not _is_null(value)]
+    new = sorted(value for value in held if value not in known)
+    # Numbers keep their width; with a null beside them pandas would make them floats.
+    plain = column.type.to_pandas_dtype() if _is_number(column.type) else None
+    dtype = pandas.CategoricalDtype(pandas.Index([*known, *new], dtype=plain), word["ordered"])
+    values: Any = column.to_pylist() if plain is not None else column.to_pandas()
+    return pandas.Series(pandas.Categorical(values, dtype=dtype))
 
 
 def _times(column: pa.ChunkedArray, dtype: Any) -> Any:
