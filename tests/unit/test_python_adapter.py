@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -162,3 +165,31 @@ def test_start_makes_loads_and_warms_up(tmp_path):
     assert mine.done == [], "the author's own object is left as it is"
     assert declared(Model, "row_wise") is False
     assert declared(Model, "idempotent") is None
+
+
+def test_what_an_object_makes_while_it_is_asked_is_not_stored_with_it(tmp_path):
+    class Lazy:
+        lock: Any = None
+
+        def warmup(self):
+            self.lock = self.lock or threading.Lock()
+
+        def predict(self, batch):
+            return batch.column("x")
+
+    mine = Lazy()
+    started = start(mine, tmp_path)
+    assert started.lock is not None
+    assert mine.lock is None
+
+
+def test_what_cannot_be_copied_is_asked_itself(tmp_path):
+    class Alone:
+        def __reduce__(self) -> Any:
+            raise TypeError("there is one of me")
+
+        def predict(self, batch):
+            return batch.column("x")
+
+    mine = Alone()
+    assert start(mine, tmp_path) is mine

@@ -120,15 +120,20 @@ def start(model: Any, folder: Path) -> Any:
         model: a class, made without arguments, or an instance, which itself is left as it is.
         folder: what `load` gets: the files it was saved with.
     """
-    if isinstance(model, type):
-        instance = model()
-    else:
-        instance = copy.copy(model) if hasattr(model, "load") else model
+    instance = model() if isinstance(model, type) else _copied(model)
     if callable(getattr(instance, "load", None)):
         instance.load(str(folder))
     if callable(getattr(instance, "warmup", None)):
         instance.warmup()
     return instance
+
+
+def _copied(model: Any) -> Any:
+    """A copy, so that what `load`, `warmup` and `predict` keep for later is not stored with the object."""
+    try:
+        return copy.copy(model)
+    except Exception:  # what cannot be copied cannot be stored: the refusal says which part of it
+        return model
 
 
 def declared(model: Any, name: str) -> bool | None:
