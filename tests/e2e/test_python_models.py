@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from tests.support.process import ServerProcess
+from tests.support.workers import wait_gone
 
 import monorail as mr
 from monorail import errors
@@ -163,6 +165,23 @@ def test_what_predict_raises_reaches_the_caller_by_type_and_text(tmp_path):
         model.predict({"x": [1e7]})
     assert caught.value.code == "worker_failed"
     assert model.predict({"x": [3.0]}) == {"prediction": [3.0]}
+
+
+def test_no_process_is_left_when_a_save_fails(tmp_path):
+    class OnlyHere:
+        here = os.getpid()
+
+        def predict(self, batch):
+            if os.getpid() != self.here:
+                (tmp_path / "worker").write_text(str(os.getpid()))
+                raise ValueError("not in a worker")
+            return batch.column("x")
+
+    with pytest.raises(errors.EngineError, match="not in a worker") as caught:
+        mr.save(OnlyHere, "here", example={"x": [1.0]}, registry=tmp_path / "r", quiet=True)
+    # The error is still held here, and with it every frame that it went through.
+    wait_gone(int((tmp_path / "worker").read_text()))
+    assert caught.value.__traceback__ is not None
 
 
 @pytest.mark.parametrize(

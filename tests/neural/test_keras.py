@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+import monorail as mr
 from monorail.adapters.files import open_model
 from monorail.adapters.tensorflow import SavedModel
 from monorail.errors import CompileError, InputError, TrustError
@@ -144,6 +146,16 @@ def test_saved_model_with_a_signature_of_its_own(saved, random):
     model = saved(SavedModel("model"), X)
     assert [output.name for output in model.signature.outputs] == ["label", "score"]
     assert list(model.predict(X)["label"]) == list((X @ module.weights.numpy()).argmax(axis=1))
+
+
+def test_a_worker_has_its_own_copy_of_a_saved_model(random, tmp_path):
+    X = random.normal(size=(30, 4)).astype(np.float32)
+    network = dense()
+    network.export("model", format="tf_saved_model", verbose=False)
+    version = mr.save("model", "m", example=X, engine="worker", trust=True, registry=tmp_path / "r", quiet=True)
+    assert "files/saved_model.pb" in version.manifest["stages"][0]["files"]
+    shutil.rmtree("model")
+    np.testing.assert_allclose(mr.load(version).predict(X), network(X), rtol=CLOSE, atol=CLOSE)
 
 
 def test_what_is_no_saved_model():

@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,21 @@ class Adapter(ABC):
         Raises:
             Exception: whatever the original raises for data it refuses.
         """
+
+    def folder(self, model: Any) -> Path | None:
+        """The folder that the object reads when it is asked; None where it holds all that it needs."""
+        del model
+        return None
+
+    def moved(self, model: Any, folder: Path) -> Any:
+        """The object where its folder lies elsewhere.
+
+        Args:
+            model: the object.
+            folder: a copy of what `folder` gave.
+        """
+        del folder
+        return model
 
     def names(self, model: Any, output: str, width: int) -> list[str]:
         """What the places of an output that is a list are; numbers where nothing says more.

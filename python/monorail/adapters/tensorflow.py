@@ -55,7 +55,7 @@ class SavedModel:
         return signatures[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A worker opens the folder itself."""
+        """A worker opens the folder itself, its own copy of it."""
         return type(self), (str(self.path),)
 
 
@@ -81,6 +81,15 @@ class TensorFlowAdapter(Adapter):
         fed = {name: tensorflow.constant(values) for name, values in feed(ports(model), frame).items()}
         found = quietly(lambda: function(**fed))
         return {name: flat(found[theirs[name]].numpy()) for name in outputs}
+
+    def folder(self, model: SavedModel) -> Path:
+        """The SavedModel itself."""
+        return model.path
+
+    def moved(self, model: SavedModel, folder: Path) -> SavedModel:
+        """Opened from elsewhere."""
+        del model
+        return SavedModel(folder)
 
 
 def ports(model: SavedModel) -> list[Port]:

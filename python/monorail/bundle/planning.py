@@ -64,6 +64,7 @@ class InWorker:
         gives: Columns it hands to a graph; None where it gives the outputs.
         steps: Names of its steps.
         needs: Distributions it needs beside those that its pickle names.
+        files: A folder or file that goes with it.
     """
 
     program: dict[str, Any]
@@ -73,6 +74,7 @@ class InWorker:
     gives: list[Column] | None = None
     steps: list[str] = field(default_factory=list)
     needs: tuple[str, ...] = ()
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,10 @@ def _whole(request: Request, reason: str, refusal: CompileError | None) -> Plan:
         if "size" in output:
             output["names"] = request.adapter.names(request.model, output["name"], output["size"])
     program = _program("estimator", request) | {"outputs": names}
-    worker = InWorker(program, request.model, reason, True, None, ["model"], _needs(request))
+    # What the object reads from its own folder travels with it; else somebody could change it later.
+    own = request.adapter.folder(request.model)
+    program |= {} if own is None else {"folder": "files"}
+    worker = InWorker(program, request.model, reason, True, None, ["model"], _needs(request), own)
     return Plan("worker", outputs, request.form, request.model, None, worker)
 
 
@@ -281,6 +286,7 @@ def _of_class(request: Request) -> Plan:
         None,
         [kind.__qualname__],
         _needs(request),
+        request.files,
     )
     return Plan("worker", outputs, request.form, instance, None, worker, row_wise=declared(kind, "row_wise"))
 

@@ -198,14 +198,15 @@ class _Keeping:
         """Compare the original with the serving engine over the draft."""
         outputs = tuple(output["name"] for output in made.outputs)
         original = Original(made.original, request.adapter, made.form, outputs)
-        proof = self._compared(original, _scorer(folder, described), request.rows, made.hard_rows(request), made)
+        with _scorer(folder, described) as engine:
+            proof = self._compared(original, engine, request.rows, made.hard_rows(request), made)
         behind, compiled = made.behind, made.compiled
         if behind is not None and compiled is not None:
             # The graph by itself, where its own thresholds lie.
             rest = Original(behind.model, find_adapter(behind.model), behind.form, outputs)
-            alone = _graph_alone(folder, described, behind.columns)
             hard = behind.hard_rows(compiled)
-            proof.add(self._compared(rest, alone, behind.rows, hard, made, golden_rows=0), "in the graph")
+            with _graph_alone(folder, described, behind.columns) as alone:
+                proof.add(self._compared(rest, alone, behind.rows, hard, made, golden_rows=0), "in the graph")
         return proof
 
     def _compared(
@@ -266,7 +267,7 @@ def _write_worker(
     """Write what a worker needs; its stage, and the packages it needs."""
     pickled = pickle_model(worker.model)
     locked = lock({*pickled.distributions, *request.description.frameworks, *worker.needs})
-    files = writer.write_files(folder, {"model.pkl": pickled.data, **files_of(request.files)})
+    files = writer.write_files(folder, {"model.pkl": pickled.data, **files_of(worker.files)})
     (folder / writer.PROGRAM).write_text(json.dumps(worker.program), encoding="utf-8")
     (folder / writer.LOCK).write_text(locked.text, encoding="utf-8")
     stage = writer.worker_stage(
@@ -302,28 +303,35 @@ def _proving(total: int, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         yield show
 
 
-def _scorer(folder: Path, described: Mapping[str, Any]) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """The serving engine over the draft, as the function that the proof judges."""
+@contextlib.contextmanager
+def _scorer(folder: Path, described: Mapping[str, Any]) -> Iterator[Callable[[pa.Table], dict[str, np.ndarray]]]:
+    """The serving engine over the draft, as the function that the proof judges; its processes end with the block."""
     has_worker = any(stage["engine"] == "worker" for stage in described["stages"])
-    engine = _core.Engine(
-        folder,
-        runtime=runtime_library(),
-        manifest=json.dumps(described),
-        # What it runs is the object that the user has just handed over, in the environment it is in.
-        trusted=True,
-        worker=command_of(sys.executable) if has_worker else None,
-    )
+    held = [
+        _core.Engine(
+            folder,
+            runtime=runtime_library(),
+            manifest=json.dumps(described),
+            # What it runs is the object that the user has just handed over, in the environment it is in.
+            trusted=True,
+            worker=command_of(sys.executable) if has_worker else None,
+        )
+    ]
 
     def score(rows: pa.Table) -> dict[str, np.ndarray]:
-        answers = read_stream(engine.predict(rows))
+        answers = read_stream(held[0].predict(rows))
         return {name: to_numpy(answers.column(name)) for name in answers.column_names}
 
-    return score
+    try:
+        yield score
+    finally:
+        # An error that somebody keeps holds the function, too.
+        held.clear()
 
 
 def _graph_alone(
     folder: Path, described: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]
-) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+) -> contextlib.AbstractContextManager[Callable[[pa.Table], dict[str, np.ndarray]]]:
     """The graph of a model that was cut, as a model whose inputs are the columns between the parts."""
     outputs = described["signature"]["outputs"]
     alone = {

@@ -56,6 +56,8 @@ def _estimator(words: dict[str, Any], folder: Path) -> Answer:
 
     model = _pickled(folder / words["file"])
     form, adapter, outputs = _form(words), find_adapter(model), words["outputs"]
+    if words.get("folder"):
+        model = adapter.moved(model, folder / words["folder"])
     return lambda batch: adapter.answers(model, form(batch), outputs)
 
 
