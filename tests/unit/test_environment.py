@@ -56,6 +56,17 @@ def test_without_uv_it_is_locked_without_hashes_and_says_so(monkeypatch):
     assert "monorail[worker]" in locked.note
 
 
+def test_a_lock_of_other_versions_than_those_here_is_none(tmp_path, monkeypatch):
+    """What a project tells uv to install instead is not what the model was proven with."""
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\noverride-dependencies = ["cloudpickle==3.0.0"]\n')
+    monkeypatch.chdir(tmp_path)
+    _hashed.cache_clear()
+    locked = lock([])
+    _hashed.cache_clear()
+    assert (locked.hashed, locked_versions(locked.text)) == (False, locked.versions)
+    assert f"another version than cloudpickle {importlib.metadata.version('cloudpickle')}" in locked.note
+
+
 def test_a_package_installed_from_a_folder_is_refused_by_name(tmp_path, monkeypatch):
     folder = tmp_path / "own_rates-1.0.dist-info"
     folder.mkdir()

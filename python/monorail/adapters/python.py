@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,12 @@ def outputs_of(table: pa.Table) -> list[dict[str, Any]]:
 def _columns(answer: Any, names: Sequence[str]) -> dict[str, Any]:
     """The columns of an answer by name, as they are."""
     if isinstance(answer, pa.Table | pa.RecordBatch):
-        return dict(zip(answer.schema.names, answer.columns, strict=True))
+        return _by_name(zip(answer.schema.names, answer.columns, strict=True))
     if isinstance(answer, Mapping):
-        return {str(name): values for name, values in answer.items()}
+        return _by_name(answer.items())
     module, kind = type(answer).__module__.partition(".")[0], type(answer).__name__
     if module == "pandas" and kind == "DataFrame":
-        return {str(name): answer[name] for name in answer.columns}
+        return _by_name(answer.items())
     if module == "polars" and kind == "DataFrame":
         return _columns(answer.to_arrow(), names)
     if isinstance(answer, np.ndarray | pa.Array | pa.ChunkedArray | list | tuple) or kind == "Series":
@@ -187,6 +187,16 @@ def _columns(answer: Any, names: Sequence[str]) -> dict[str, Any]:
             raise _unsupported("predict gave one number for all rows", "a number")
         return {names[0] if len(names) == 1 else ALONE: answer}
     raise _unsupported(f"predict gave a {module}.{kind}, which is no answer", kind)
+
+
+def _by_name(columns: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Columns by name, each of which stands once."""
+    found: dict[str, Any] = {}
+    for name, values in columns:
+        if str(name) in found:
+            raise _unsupported(f"predict gave two columns {str(name)!r}", "two columns", str(name))
+        found[str(name)] = values
+    return found
 
 
 def _column(name: str, values: Any) -> pa.Array:

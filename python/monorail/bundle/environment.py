@@ -117,6 +117,12 @@ def _hashed(versions: tuple[tuple[str, str], ...]) -> Lock:
         return Lock(dict(versions), pins, False, f"the index of packages did not answer in {_INDEX_TIMEOUT_S} s")
     if made.returncode:
         return Lock(dict(versions), pins, False, plain_words(made.stderr) or "uv failed")
+    found = locked_versions(made.stdout)
+    differ = [f"{name} {version}" for name, version in versions if found.get(name) != version]
+    if differ:
+        # As where a project's settings for uv override a version.
+        note = f"uv gives another version than {differ[0]}, which is installed: look at the settings of uv here"
+        return Lock(dict(versions), pins, False, note)
     return Lock(dict(versions), made.stdout, True)
 
 
