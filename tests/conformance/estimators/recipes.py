@@ -22,9 +22,18 @@ class Recipe:
     held_out: Any
 
 
+#: What `sklearn.experimental` adds where something has asked for it.
+_EXPERIMENTAL = {"HalvingGridSearchCV", "HalvingRandomSearchCV", "IterativeImputer"}
+
+
+def everything() -> set[str]:
+    """Every estimator that scikit-learn has without being asked for more."""
+    return {name for name, _ in all_estimators()} - _EXPERIMENTAL
+
+
 def names() -> list[str]:
     """Every estimator that answers for new rows of a table."""
-    return [name for name, _ in all_estimators() if name not in NO_TABLE]
+    return sorted(everything() - set(NO_TABLE))
 
 
 def recipe(name: str) -> Recipe:
