@@ -96,6 +96,15 @@ def test_a_segfault_says_where(server):
     wait_log(server, "worker_models.py", "in do_segfault")
 
 
+def test_without_a_descriptor_left_it_does_not_answer_for_rows_of_before(server):
+    pid = proven(server, MODEL)
+    first = server.predict(MODEL, [{"x": 1.0, "do": "exhaust"}])
+    assert first.json()["predictions"][0]["pid"] == pid
+    reply = server.predict(MODEL, [{"x": 2.0, "do": ""}])
+    assert (reply.status, reply.status != 200 and reply.error["code"]) == (500, "worker_lost"), reply.text
+    wait_log(server, f"worker {pid}", "no descriptor left")
+
+
 def test_a_forked_child_that_comes_back_does_not_answer(server):
     pid = pid_of(server, MODEL)
     for _ in range(5):

@@ -10,6 +10,7 @@ import os
 import pickle
 import pickletools
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import workers
 from tests.support.bundles import column, output
-from tests.support.workers import launch, publish_worker
+from tests.support.workers import launch, publish_worker, wait_gone
 
 import monorail as mr
 from monorail import _core
@@ -108,6 +109,7 @@ def registry(tmp_path_factory) -> Path:
     wide = [column("v", "tensor", dtype="float64", shape=[3])]
     publish_worker(registry, "wide", "Echo", wide, [output("v", "float64", 3)])
     publish_worker(registry, "nothing", "Nothing")
+    publish_worker(registry, "sleeps", "Obedient")
     return registry
 
 
@@ -247,6 +249,51 @@ def test_a_hostile_worker_cannot_take_memory_back_nor_write_to_questions(registr
     engine = _engine(registry, "nothing", _hostile("shrink"))
     with pytest.raises(mr.errors.EngineError, match="3 attempts failed"):
         engine.predict(pa.table({"x": [1.0], "do": [""]}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_worker_that_floods_the_channel_while_it_is_idle_is_killed(registry):
+    engine = _engine(registry, "nothing", _hostile("idle flood"))
+    with pytest.raises(mr.errors.EngineError) as error:
+        engine.predict(pa.table({"x": [1.0], "do": [""]}))
+    wait_gone(int(str(error.value).split("failed: ")[1].split()[0]))
+
+
+_FORKS = """
+import os, sys
+import monorail as mr, pyarrow as pa
+model = mr.load("nothing", registry=sys.argv[1], trust=True)
+table = pa.table({"x": [1.0], "do": [""]})
+model.predict(table)
+child = os.fork()
+if child == 0:
+    try:
+        model.predict(pa.table({"x": [2.0], "do": [""]}))
+    except mr.errors.EngineError as error:
+        os._exit(7 if "forked" in str(error) else 8)
+    os._exit(9)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert model.predict(table)["y"][0].as_py() == 1.0
+child = os.fork()
+if child == 0:
+    del model  # ends none of its parent's workers, and does not wait for a thread that it does not have
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert model.predict(table)["y"][0].as_py() == 1.0
+sys.exit(status)
+"""
+
+
+def test_a_forked_process_is_refused_its_parents_workers(registry):
+    # Two processes on one channel and in one memory would get each other's answers.
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, str(registry)], timeout=60)
+    assert done.returncode == 7
+
+
+def test_more_workers_are_started_for_a_table_of_many_short_batches(registry):
+    model = mr.load("sleeps", registry=registry, trust=True, threads=2)
+    table = pa.table({"x": [0.0] * 100, "do": ["sleep 0.015"] * 100})
+    assert len(set(model.predict(table, max_batch_rows=1)["pid"].to_pylist())) == 2
 
 
 def _hostile(how: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def main() -> None:
                 channel.sendall(FRAME.pack(GROW, 0, sequence, 4096, 0))
 
 
-NO_MEMORY = ("garbage", "half", "unknown", "sequence", "no memory", "greedy", "flood", "endless text")
+NO_MEMORY = ("garbage", "half", "unknown", "sequence", "no memory", "greedy", "flood", "endless text", "idle flood")
 
 
 def attack(how, channel, sequence, rows, maps):
@@ -67,6 +67,11 @@ def attack(how, channel, sequence, rows, maps):
             channel.sendall(FRAME.pack(PONG, 0, 0, 0, 0))
     elif how == "endless text":
         channel.sendall(FRAME.pack(FAILED, 0, sequence, 1 << 40, 0) + b"x" * (64 << 10))
+    elif how == "idle flood":
+        text = str(os.getpid()).encode()
+        channel.sendall(FRAME.pack(FAILED, 0, sequence, len(text), 0) + text)
+        while True:
+            channel.sendall(FRAME.pack(PONG, 0, sequence, 0, 0))
     elif how == "too long":
         answer(1 << 40)
     elif how == "empty":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -88,6 +89,13 @@ class Obedient:
 
     def do_keep(self, argument, batch):
         self.kept.append(batch)
+
+    def do_exhaust(self, argument, batch):
+        """Keeps the batch, so that the next one needs other memory, and leaves no descriptor to receive it with."""
+        self.kept.append(batch)
+        with contextlib.suppress(OSError):
+            while True:
+                self.hoard.append(os.open(os.devnull, os.O_RDONLY))
 
     def do_compare(self, argument, batch):
         """Fails unless what was kept is as it was."""
@@ -202,6 +210,7 @@ class Slow:
     """Comes up after a while."""
 
     def load(self, path):
+        print("it begins to load")
         time.sleep(600)
 
 

@@ -6,6 +6,7 @@ The other end is ``crates/core/src/engine/worker/channel.rs`` and ``frame.rs``. 
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import mmap
 import os
@@ -63,12 +64,21 @@ class Channel:
             frame = FRAME.unpack(data)
             if frame[0] != MEMORY:
                 return frame
-            for level, kind, descriptors in extras:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    self._take(frame, array.array("i", descriptors)[0])
+            self._take(frame, extras)
 
-    def _take(self, frame: tuple[int, int, int, int, int], descriptor: int) -> None:
+    def _take(self, frame: tuple[int, int, int, int, int], extras: list[tuple[int, int, bytes]]) -> None:
+        """Maps the memory whose descriptor came beside a frame.
+
+        Raises:
+            OSError: none came. What was mapped before must not be taken for it: it holds another batch.
+        """
         _, flags, _, size, _ = frame
+        descriptor = -1
+        for level, kind, descriptors in extras:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and descriptors:
+                descriptor = array.array("i", descriptors)[0]
+        if descriptor < 0:
+            raise OSError(errno.EMFILE, "no shared memory could be received: the process has no descriptor left")
         try:
             if flags & ANSWERS:
                 self.answer = mmap.mmap(descriptor, size)
@@ -118,14 +128,9 @@ class Channel:
         """
         while self.answer is None or len(self.answer) < size:
             self.send(GROW, sequence=sequence, size=size)
-            held = self.answer
             data, extras, _, _ = self._connection.recvmsg(FRAME.size, _ROOM)
             data += self._rest(FRAME.size - len(data)) if len(data) < FRAME.size else b""
-            for level, kind, descriptors in extras:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    self._take(FRAME.unpack(data), array.array("i", descriptors)[0])
-            if self.answer is held:
-                raise Closed
+            self._take(FRAME.unpack(data), extras)
         return self.answer
 
     def close(self) -> None:

@@ -122,10 +122,14 @@ impl Channel {
     fn fill(&mut self, mut place: &mut [u8]) -> io::Result<()> {
         let until = Instant::now() + PATIENCE;
         while !place.is_empty() {
+            // Byte by byte it may not take longer either.
+            if Instant::now() > until {
+                return Err(ErrorKind::TimedOut.into());
+            }
             match self.socket.read(place) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(got) => place = place.get_mut(got..).unwrap_or_default(),
-                Err(error) if is_again(&error) && Instant::now() < until => {}
+                Err(error) if is_again(&error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -364,6 +364,10 @@ impl Workers {
     }
 
     pub(super) fn end(&self, wait: bool) {
+        if !self.pool.is_ours() {
+            // The supervisor and its workers are another process's.
+            return;
+        }
         self.pool.stop();
         if wait && let Some(supervisor) = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // One that panicked has nothing left to stop.

@@ -71,11 +71,18 @@ impl State {
     pub fn live(&self) -> usize {
         self.idle.len() + self.busy
     }
+
+    /// Those of them that are not to be replaced.
+    pub fn fresh(&self) -> usize {
+        self.live() - self.retiring
+    }
 }
 
 /// A model's workers, as all its threads share them.
 pub(crate) struct Pool {
     pub(super) spec: Spec,
+    /// The process that started it. One forked from that has the same sockets and memory, and must not use them.
+    owner: u32,
     pub(super) counters: Counters,
     state: Mutex<State>,
     pub(super) changed: Condvar,
@@ -87,6 +94,7 @@ impl Pool {
     pub fn start(spec: Spec) -> Result<(Arc<Self>, JoinHandle<()>)> {
         let pool = Arc::new(Self {
             spec,
+            owner: std::process::id(),
             counters: Counters::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -129,6 +137,11 @@ impl Pool {
         }
     }
 
+    /// Whether this is the process that started it.
+    pub fn is_ours(&self) -> bool {
+        std::process::id() == self.owner
+    }
+
     /// Ends all workers; the supervisor's thread ends when they have.
     pub fn stop(&self) {
         self.lock().stopping = true;
@@ -151,8 +164,14 @@ impl Pool {
 
     /// An idle worker, if there is one.
     pub fn lease(self: &Arc<Self>, waited: Duration) -> Availability {
+        if !self.is_ours() {
+            return Availability::Down(forked());
+        }
         let now = Instant::now();
         let mut state = self.lock();
+        if state.stopping {
+            return Availability::Down(Error::new(Code::Draining, "the model's workers have been stopped"));
+        }
         let is_fit = |idle: &Idle| idle.pinged.is_none_or(|at| now.saturating_duration_since(at) < SUSPECT_AFTER);
         if let Some(place) = state.idle.iter().rposition(is_fit) {
             let Idle { process, .. } = state.idle.remove(place);
@@ -173,8 +192,9 @@ impl Pool {
 
     /// A worker, as soon as there is one, for as long as anybody waits.
     pub fn wait_for_seat(self: &Arc<Self>, callers: &dyn Callers) -> Result<Seat> {
+        let began = Instant::now();
         loop {
-            match self.lease(Duration::ZERO) {
+            match self.lease(began.elapsed()) {
                 Availability::Now(Lease::Worker(seat)) => return Ok(seat),
                 Availability::Down(error) => return Err(error),
                 Availability::Now(Lease::Here) | Availability::Later => {}
@@ -198,8 +218,9 @@ impl Pool {
         let is_large = settings.worker_memory_bytes > 0 && process.resident_bytes() > settings.worker_memory_bytes;
         let is_old = settings.worker_max_batches > 0 && process.batches >= settings.worker_max_batches as u64;
         let mut state = self.lock();
+        let is_replaced = process.retiring.is_some() && state.fresh() >= self.spec.min_workers();
         state.busy -= 1;
-        if process.batches == PROVEN_BATCHES {
+        if process.batches >= PROVEN_BATCHES {
             state.failures = 0;
         }
         if is_large || state.stopping {
@@ -220,9 +241,23 @@ impl Pool {
             process.retiring = Some(Reason::Batches);
         }
         state.waiting_since = None;
-        state.idle.push(Idle::new(process));
+        if is_replaced {
+            // Never seen idle where there is always work, it would go on for ever.
+            self.retire(&mut state, process);
+        } else {
+            state.idle.push(Idle::new(process));
+        }
         drop(state);
         self.tell_free();
+    }
+
+    /// Lets a worker that is to be replaced, and was taken out of the state, end by itself.
+    pub(super) fn retire(&self, state: &mut State, process: Box<Process>) {
+        if let Some(reason) = process.retiring {
+            state.retiring -= 1;
+            self.counters.count(reason);
+        }
+        self.end(state, process, "it has run worker_max_batches");
     }
 
     /// Lets a worker that was taken out of the state end by itself.
@@ -291,6 +326,15 @@ fn down(state: &State) -> Error {
     let why = state.refusal.as_ref().map_or_else(String::new, |error| format!(": {}", error.parts().message));
     Error::new(Code::NotReady, format!("the model's workers end as soon as they are started{why}"))
         .hint("the server's log has what they printed; another one is tried in a while")
+}
+
+/// The error of a process that was forked from the one whose workers these are.
+fn forked() -> Error {
+    Error::new(
+        Code::EngineFailed,
+        "this process was forked from the one that loaded the model, whose workers these are",
+    )
+    .hint("load the model in each process, after the fork")
 }
 
 /// A leased worker. Dropped, it is idle again.

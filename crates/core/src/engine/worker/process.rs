@@ -182,16 +182,19 @@ impl Process {
     pub fn kill(&mut self) -> bool {
         let until = Instant::now() + REAP_PATIENCE;
         self.close();
-        loop {
-            self.signal(libc::SIGKILL, true);
-            if self.reap() {
-                return true;
-            }
+        while !self.strike() {
             if Instant::now() > until {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        true
+    }
+
+    /// Kills it and all its group, and does not wait for it; whether it has ended already.
+    pub fn strike(&mut self) -> bool {
+        self.signal(libc::SIGKILL, true);
+        self.reap()
     }
 
     /// Waits for it if it has ended, and kills what it leaves behind; whether it has.

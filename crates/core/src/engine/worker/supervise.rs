@@ -67,7 +67,7 @@ fn is_start_due(pool: &Pool, state: &State) -> bool {
     if state.not_before.is_some_and(|due| now < due) {
         return false;
     }
-    let fresh = state.live() - state.retiring + state.starting;
+    let fresh = state.fresh() + state.starting;
     let starved = state.waiting_since.is_some_and(|since| now.saturating_duration_since(since) >= SCALE_AFTER);
     fresh < pool.spec.min_workers()
         || (starved && state.starting == 0 && state.idle.is_empty() && fresh < pool.spec.max_workers())
@@ -139,7 +139,10 @@ fn suspects(pool: &Pool, state: &mut State) -> Vec<(Idle, Option<Reason>)> {
 /// Hears a worker that was taken out, and puts it back or gives it up.
 fn judge(pool: &Pool, mut idle: Idle, reason: Option<Reason>) {
     let (reason, what) = match (reason, idle.process.channel.receive_now()) {
-        (_, Heard::Frame(Frame { kind: Kind::Pong, .. })) => {
+        // One that nobody has asked for is no answer: a flood of them would keep the supervisor from all else.
+        (_, Heard::Frame(Frame { kind: Kind::Pong, sequence, .. }))
+            if idle.pinged.is_some() && sequence == idle.process.sequence =>
+        {
             (idle.pinged, idle.heard) = (None, Instant::now());
             let mut state = pool.lock();
             state.busy -= 1;
@@ -163,29 +166,31 @@ fn retire(pool: &Pool, state: &mut State) {
     let now = Instant::now();
     let mut at = 0;
     while let Some(idle) = state.idle.get(at) {
-        let fresh = state.idle.len() + state.busy - state.retiring;
-        let reason = idle.process.retiring;
-        let is_due = match reason {
-            Some(_) => fresh >= pool.spec.min_workers(),
-            None => fresh > pool.spec.min_workers() && now.saturating_duration_since(idle.since) > idle_for,
+        let fresh = state.fresh();
+        let is_retiring = idle.process.retiring.is_some();
+        let is_due = if is_retiring {
+            fresh >= pool.spec.min_workers()
+        } else {
+            fresh > pool.spec.min_workers() && now.saturating_duration_since(idle.since) > idle_for
         };
         if !is_due {
             at += 1;
             continue;
         }
         let Idle { process, .. } = state.idle.remove(at);
-        if let Some(reason) = reason {
-            state.retiring -= 1;
-            pool.counters.count(reason);
+        if is_retiring {
+            pool.retire(state, process);
+        } else {
+            pool.end(state, process, "it was idle");
         }
-        pool.end(state, process, reason.map_or("it was idle", |_| "it has run worker_max_batches"));
     }
 }
 
-/// Buries workers on their way out, and kills those that take too long.
+/// Buries workers on their way out, and kills those that take too long. Waits for none: the state is locked, and
+/// whoever brings rows to the queue may be waiting for it.
 fn reap(state: &mut State) {
     let now = Instant::now();
-    state.ending.retain_mut(|(process, until)| !(process.reap() || (now >= *until && process.kill())));
+    state.ending.retain_mut(|(process, until)| !(process.reap() || (now >= *until && process.strike())));
 }
 
 /// Ends all workers, and waits for those that others hold.
