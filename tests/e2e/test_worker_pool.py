@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 import os
 import signal
 import socket
@@ -17,6 +19,8 @@ from tests.support.bundles import publish_scorer
 from tests.support.process import running
 from tests.support.waiting import wait_until
 from tests.support.workers import ask, is_alive, pid_of, proven, publish_worker, restarts, wait_gone, wait_log
+
+import monorail as mr
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -69,6 +73,28 @@ def test_a_stuck_worker_is_killed_and_nobody_else_waits(server, tmp_path, word):
     wait_log(server, f"worker {pid}", f"in do_{word}")
     assert pid_of(server, MODEL) != pid
     assert restarts(server, MODEL, reason="stuck") == before + 1
+
+
+def test_who_shared_a_batch_with_it_is_answered_before_it_is_tried_again(server, tmp_path):
+    place = tmp_path / "began"
+    done: dict[str, float] = {}
+
+    def one(word: str, **headers: str) -> None:
+        status = ask(server, AGAIN, word, headers=headers).status
+        done[f"{word} {status}"] = time.monotonic()
+
+    def waiting(rows: int) -> bool:
+        return server.metrics().value("monorail_queue_rows", model=AGAIN) == rows
+
+    proven(server, AGAIN)
+    busy = threading.Thread(target=one, args=(f"spin {place}",), kwargs={"Monorail-Timeout-S": "0.7"})
+    with running([busy]):
+        wait_until("it is busy", place.exists)
+        with running([threading.Thread(target=one, args=("",))]):
+            wait_until("another one waits", lambda: waiting(1))
+            with running([threading.Thread(target=one, args=("spin",))]):
+                wait_until("both wait", lambda: waiting(2))
+    assert done["spin 500"] - done[" 200"] > 0.5
 
 
 # ---------------------------------------------------------------- deadline and cancellation
@@ -226,6 +252,22 @@ def test_replacing_workers_after_some_batches_drops_nothing(registry):
         wait_until("the old ones are gone", lambda: sum(map(is_alive, pids)) <= 1)
 
 
+def test_a_worker_that_is_to_be_replaced_goes_as_soon_as_it_can_under_load(registry):
+    with workers.serve(registry, "nothing", max_workers=1, worker_max_batches=20) as server:
+        _, threads = _load(server, "nothing", 3.0)
+        with running(threads):
+            pass
+        ready, lags = None, []
+        for line in server.err:
+            at = datetime.datetime.fromisoformat(line.split()[0]) if " worker " in line else None
+            if at and " is ready " in line:
+                ready = at
+            elif at and ready and "it has run worker_max_batches" in line:
+                lags.append((at - ready).total_seconds())
+        assert len(lags) >= 2
+        assert max(lags) < 0.2
+
+
 def test_a_crash_loop_backs_off(registry):
     with workers.serve(registry, "doomed", "scorer", max_workers=1) as server:
         until = time.monotonic() + 5.0
@@ -242,6 +284,30 @@ def test_a_crash_loop_backs_off(registry):
 
 
 # ---------------------------------------------------------------- the server's own end
+
+
+def test_a_server_that_is_told_to_stop_while_workers_start_does_not_wait_for_them(tmp_path):
+    publish_worker(tmp_path, "slow", "Slow")
+    server = workers.serve(tmp_path, "slow", wait=False)
+    try:
+        wait_log(server, "it begins to load")
+        server.signal()
+        assert server.wait() == 0
+    finally:
+        server.kill()
+
+
+def test_a_server_stopped_in_the_middle_of_a_large_request_ends(registry):
+    with mr.serve(MODEL, registry=registry, trust=True, port=0, max_workers=2, max_batch_rows=1) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        body = json.dumps([{"x": 1.0, "do": "sleep 0.015"}] * 2_000).encode()
+        head = f"POST /models/{MODEL}/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        with contextlib.closing(socket.create_connection((host, int(port)))) as client:
+            client.sendall(head.encode() + body)
+            wait_until("it is under way", lambda: 'monorail_batch_rows_count{model="obedient"' in server.metrics())
+            server._core.stop()
+            if not server.wait(10):
+                os._exit(1)  # nothing ends it any more
 
 
 def test_nothing_outlives_a_killed_server(registry, tmp_path):

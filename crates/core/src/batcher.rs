@@ -359,10 +359,15 @@ impl Batcher {
             Err(error) if error.code() == Code::WorkerLost && !self.model.engine.is_idempotent() => {
                 answer(batch, Err(error));
             }
-            Err(_) => deliver(batch.iter_mut().map(|item| {
-                let alone = item.score(self, item.rows, lease);
-                (item.call.clone(), alone.map(|outputs| item.finish(Arc::new(outputs), 0)))
-            })),
+            // Each is answered at once: the next one may be the guilty one, and take long.
+            Err(_) => {
+                while let Some(item) = batch.first() {
+                    let alone = item.score(self, item.rows, lease);
+                    let mut item = batch.remove(0);
+                    let alone = alone.map(|outputs| item.finish(Arc::new(outputs), 0));
+                    deliver(std::iter::once((item.call, alone)));
+                }
+            }
         }
     }
 

@@ -58,6 +58,9 @@ def command(models: tuple[str, ...], config: str | None, trust: bool, registry: 
         if asked.is_set() and server is not None:
             server.stop(drain=False)
         asked.set()
+        if server is None:
+            # Nothing is answered yet, and workers may take minutes to come up.
+            raise SystemExit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -305,14 +305,12 @@ impl Keeper {
         for (batcher, _) in &engines {
             batcher.close();
         }
-        let mut served = Vec::new();
-        for (batcher, thread) in engines {
-            let _ = thread.join();
-            batcher.model.engine.end(false);
-            served.push(batcher);
-        }
-        for batcher in served {
-            batcher.model.engine.end(true);
+        // Workers are there until the last thread that uses them has ended; then they end side by side.
+        let served: Vec<_> = engines.into_iter().map(|(batcher, thread)| (batcher, thread.join())).collect();
+        for wait in [false, true] {
+            for (batcher, _) in &served {
+                batcher.model.engine.end(wait);
+            }
         }
         self.tell(|outcome| outcome.stopped = true);
     }
@@ -373,6 +371,7 @@ impl Keeper {
 fn load_model(spec: &ModelSpec, settings: &Settings, runtime: &Path, shared: &Shared) -> Result<Model> {
     let bundle = Bundle::open_for(&spec.path, Purpose::Run { trusted: spec.trusted, scratch: None })?;
     let launch = spec.worker.as_deref().map(Launch::from_json).transpose()?;
-    let (launch, stop) = (launch.as_ref(), || shared.stage() >= Stage::Stopped);
+    // A drain while models are loaded has nothing to wait for: the loops have ended by then.
+    let (launch, stop) = (launch.as_ref(), || shared.stage() >= Stage::Closing);
     Model::load(bundle, Options { runtime, settings, launch, log: &shared.log, stop: &stop })
 }
