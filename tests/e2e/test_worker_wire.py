@@ -10,6 +10,7 @@ import os
 import pickle
 import pickletools
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -110,6 +111,7 @@ def registry(tmp_path_factory) -> Path:
     publish_worker(registry, "wide", "Echo", wide, [output("v", "float64", 3)])
     publish_worker(registry, "nothing", "Nothing")
     publish_worker(registry, "sleeps", "Obedient")
+    publish_worker(registry, "slow", "Slow")
     return registry
 
 
@@ -288,6 +290,36 @@ def test_a_forked_process_is_refused_its_parents_workers(registry):
     # Two processes on one channel and in one memory would get each other's answers.
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKS, str(registry)], timeout=60)
     assert done.returncode == 7
+
+
+_LOADS = """
+import sys
+import monorail as mr
+try:
+    mr.load("slow", registry=sys.argv[1], trust=True)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+def test_loading_a_model_that_does_not_come_up_can_be_interrupted(registry):
+    command = [sys.executable, "-c", _LOADS, str(registry)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as loading:
+        try:
+            assert loading.stderr is not None
+            assert any("it begins to load" in line for line in loading.stderr)
+            loading.send_signal(signal.SIGINT)
+            assert loading.wait(20) == 7
+        finally:
+            loading.kill()
+
+
+def test_a_relative_folder_for_temporary_files_will_do(registry, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir(mode=0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", "own")
+    model = mr.load("nothing", registry=registry, trust=True)
+    assert model.predict(pa.table({"x": [1.0], "do": [""]}))["y"].to_pylist() == [1.0]
 
 
 def test_more_workers_are_started_for_a_table_of_many_short_batches(registry):

@@ -1,6 +1,7 @@
 //! A model in this process, for `Model.predict` and the proof.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use monorail_core::bundle;
 use monorail_core::engine::Model;
@@ -43,7 +44,17 @@ impl Engine {
         trusted: bool,
         worker: Option<String>,
     ) -> PyResult<Self> {
-        errors::detached(py, || {
+        // Ctrl-C is looked for while workers come up; what it raises is raised once they have been stopped.
+        let raised = Mutex::new(None);
+        let stop = || {
+            let signalled = Python::attach(|py| py.check_signals());
+            let is_raised = signalled.is_err();
+            if let Err(error) = signalled {
+                raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+            is_raised
+        };
+        let made = errors::detached(py, || {
             let unknown = match unknown_columns {
                 "refuse" => UnknownColumns::Refuse,
                 "ignore" => UnknownColumns::Ignore,
@@ -64,10 +75,14 @@ impl Engine {
             let launch = worker.as_deref().map(Launch::from_json).transpose()?;
             // What workers print is for whoever loads the model; a graph has nothing to say.
             let log = if launch.is_some() { Log::stderr(Level::Warning).0 } else { Log::nowhere() };
-            let (launch, stop) = (launch.as_ref(), &|| false);
-            let options = Options { runtime: &runtime, settings: &settings, launch, log: &log, stop };
+            let launch = launch.as_ref();
+            let options = Options { runtime: &runtime, settings: &settings, launch, log: &log, stop: &stop };
             Ok(Self { model: Model::load(bundle, options)?, threads, manifest })
-        })
+        });
+        match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => made,
+        }
     }
 
     #[pyo3(signature = (data, *, max_batch_rows=0))]

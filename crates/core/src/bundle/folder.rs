@@ -31,6 +31,8 @@ impl WorkerFolder {
     /// `setting_invalid` where others could put a folder of theirs in its place; `internal` where none can be made.
     pub(super) fn new(scratch: Option<&Path>) -> Result<Self> {
         let scratch = scratch.map_or_else(default_scratch, Path::to_path_buf);
+        // The process that gets its path runs in another folder than this one.
+        let scratch = std::path::absolute(&scratch).unwrap_or(scratch);
         if scratch.is_dir() && !is_safe(&scratch) {
             return Err(Error::new(
                 Code::SettingInvalid,
