@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from tests.support.process import ServerProcess
 from tests.support.workers import wait_gone
 
@@ -165,6 +170,35 @@ def test_what_predict_raises_reaches_the_caller_by_type_and_text(tmp_path):
         model.predict({"x": [1e7]})
     assert caught.value.code == "worker_failed"
     assert model.predict({"x": [3.0]}) == {"prediction": [3.0]}
+
+
+def test_mlflow_python_function_is_asked_with_its_context(tmp_path):
+    class Adder:
+        def load_context(self, context: Any) -> None:
+            self.more = float(Path(context.artifacts["more"]).read_text())
+            self.lock = threading.Lock()
+
+        def predict(self, context: Any, frame: Any, params: Any = None) -> Any:
+            return frame["a"] + self.more + len(list(Path(context.artifacts["words"]).iterdir()))
+
+    function: dict[str, Any] = {"loader_module": "mlflow.pyfunc.model", "python_model": "python_model.pkl"}
+    function["artifacts"] = {
+        "more": {"path": "artifacts/more.txt", "uri": "file:///etc/passwd"},
+        "words": {"path": "artifacts/words"},
+    }
+    folder = tmp_path / "model"
+    (folder / "artifacts" / "words").mkdir(parents=True)
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"python_function": function}}))
+    (folder / "artifacts" / "words" / "one").write_text("one")
+    (folder / "artifacts" / "more.txt").write_text("0.5")
+    (folder / "python_model.pkl").write_bytes(cloudpickle.dumps(Adder()))
+    with pytest.raises(errors.TrustError):
+        mr.save(folder, "adder", example=ORDERS, registry=tmp_path / "registry")
+    frame = pd.DataFrame({"a": [1.0, 2.0]})
+    version = mr.save(folder, "adder", example=frame, trust=True, registry=tmp_path / "registry", quiet=True)
+    # The bundle has them: what becomes of the folder is all the same.
+    shutil.rmtree(folder)
+    assert mr.load(version).predict(frame)["prediction"].tolist() == [2.5, 3.5]
 
 
 def test_no_process_is_left_when_a_save_fails(tmp_path):

@@ -436,26 +436,6 @@ def test_mlflow_pickle_needs_trust(tmp_path, iris, pipeline):
     assert list(save(folder, iris[0], trust=True).predict(iris[0])["label"]) == list(pipeline.predict(iris[0]))
 
 
-def test_mlflow_python_function_is_asked_with_its_context(tmp_path):
-    class Adder:
-        def load_context(self, context: Any) -> None:
-            self.more = float(Path(context.artifacts["more"]).read_text())
-
-        def predict(self, context: Any, frame: Any, params: Any = None) -> Any:
-            return frame["a"] + self.more
-
-    function: dict[str, Any] = {"loader_module": "mlflow.pyfunc.model", "python_model": "python_model.pkl"}
-    function["artifacts"] = {"more": {"path": "artifacts/more.txt", "uri": "file:///etc/passwd"}}
-    folder = mlflow_folder(tmp_path / "model", {"python_function": function})
-    (folder / "artifacts").mkdir()
-    (folder / "artifacts" / "more.txt").write_text("0.5")
-    (folder / "python_model.pkl").write_bytes(cloudpickle.dumps(Adder()))
-    with pytest.raises(TrustError):
-        open_model(folder)
-    model = open_model(folder, trust=True)
-    assert list(model.predict(pd.DataFrame({"a": [1.0, 2.0]}))) == [1.5, 2.5]
-
-
 def test_mlflow_folder_that_points_outside_is_refused(tmp_path, pipeline):
     skops.io.dump(pipeline, tmp_path / "outside.skops")
     for number, name in enumerate(("../outside.skops", str(tmp_path / "outside.skops"), "link.skops")):

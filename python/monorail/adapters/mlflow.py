@@ -6,7 +6,9 @@ folder says about trusted types or how its files are to be opened is never follo
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,15 +125,24 @@ class PythonFunction:
 
     Args:
         model: an `mlflow.pyfunc.PythonModel`.
-        artifacts: the files it loads, by name.
+        artifacts: the files and folders it loads, by name.
     """
 
     def __init__(self, model: Any, artifacts: Mapping[str, Path]) -> None:
         self.model = model
-        self.artifacts = {name: str(path) for name, path in artifacts.items()}
         self.model_config: dict[str, Any] = {}
-        if hasattr(model, "load_context"):
-            model.load_context(self)
+        folders = [path if path.is_dir() else path.parent for path in artifacts.values()]
+        self.folder = Path(os.path.commonpath(folders)) if folders else None
+        self._places = {name: path.relative_to(self.folder) for name, path in artifacts.items() if self.folder}
+        self.artifacts: dict[str, str] = {}
+
+    def load(self, path: str) -> None:
+        """Take the artifacts from a folder, which is a copy of `folder`."""
+        self.artifacts = {name: str(Path(path) / place) for name, place in self._places.items()}
+        # A copy: what the model opens is not stored with it.
+        self.model = copy.copy(self.model)
+        if hasattr(self.model, "load_context"):
+            self.model.load_context(self)
 
     def predict(self, batch: pandas.DataFrame) -> Any:  # type: ignore[name-defined]  # noqa: F821
         """What the Python model answers; its context is this object, which has `artifacts`."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from ..errors import CompileError, SignatureError
 from .base import Adapter, Description, class_modules, versions
+from .mlflow import PythonFunction
 
 #: The name of the output of a class that answers with one column without a name.
 ALONE = "prediction"
@@ -78,6 +79,10 @@ class PythonAdapter(Adapter):
         if len(table) != rows:
             raise _unsupported(f"predict gave {len(table)} rows for {rows}", f"{len(table)} rows")
         return {name: _values(table.column(name)) for name in outputs or table.column_names}
+
+    def folder(self, model: Any) -> Path | None:
+        """That of the artifacts of MLflow's Python model; whatever else a class reads, `files=` names."""
+        return model.folder if isinstance(model, PythonFunction) else None
 
 
 def _derives(kind: type, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,8 @@ def plan(request: Request) -> Plan:
             f"engine is {request.engine!r}", code="wrong_type", hint="'native', 'worker', or None to let it be found"
         )
     if request.description.kind == "class":
-        return _of_class(request)
+        own = request.adapter.folder(request.model)
+        return _of_class(request if own is None else replace(request, files=own))
     if request.files is not None:
         raise InputError(
             "files= is for a Python class, which loads them", code="wrong_type", hint="leave it out for a fitted model"
