@@ -1,10 +1,9 @@
 //! Engines: what turns rows into answers.
 //!
 //! Every road ends in [`Engine::run`], so an answer does not depend on the road. [`native`] runs a graph in this
-//! process, [`worker`] the model's own code in Python processes; [`mixed`] is the one after the other.
+//! process, [`worker`] the model's own code in Python processes, perhaps with a graph behind it.
 
 pub mod golden;
-pub mod mixed;
 pub mod model;
 pub mod native;
 pub mod runtime;

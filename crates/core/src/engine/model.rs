@@ -18,9 +18,8 @@ use crate::signature::{Column, Output, Seen};
 use crate::values::json_out::JsonWriter;
 use crate::values::{Outputs, Plan, RowBuffer, UnknownColumns, arrow_out};
 
-use super::mixed::Mixed;
 use super::native::Native;
-use super::worker::{self, Launch, WorkerEngine, Workers};
+use super::worker::{self, Launch, Then, WorkerEngine, Workers};
 use super::{Engine, golden};
 
 /// A model in memory, ready to score.
@@ -80,13 +79,14 @@ impl Model {
         let engine: Box<dyn Engine> = match (manifest.worker(), manifest.native()) {
             (None, _) => Box::new(native(&plan)?),
             (Some(stage), None) => {
-                Box::new(WorkerEngine::new(workers(&schema, stage, worker)?, signature.outputs.clone()))
+                let then = Then::Answer(signature.outputs.clone());
+                Box::new(WorkerEngine::new(workers(&schema, stage, worker)?, then))
             }
             (Some(stage), Some(next)) => {
-                let between = between(&stage.columns, &next.inputs)?;
-                let graph = native(&between)?;
-                let workers = workers(&worker::columns_schema(&stage.columns), stage, worker)?;
-                Box::new(Mixed::new(workers, between, graph))
+                let plan = between(&stage.columns, &next.inputs)?;
+                let graph = native(&plan)?;
+                let then = Then::Graph(Box::new((plan, graph)));
+                Box::new(WorkerEngine::new(workers(&worker::columns_schema(&stage.columns), stage, worker)?, then))
             }
         };
         let json = JsonWriter::new(&manifest.name, manifest.version, &signature.outputs);

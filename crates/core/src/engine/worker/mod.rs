@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod channel;
+mod engine;
 mod frame;
 mod memory;
 mod output;
@@ -31,11 +32,12 @@ use crate::bundle::folder::WorkerFolder;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::settings::Settings;
-use crate::signature::{Column, Output};
-use crate::values::{Outputs, Plan, RowBuffer};
+use crate::signature::Column;
+use crate::values::{Plan, RowBuffer};
 
-use super::{Availability, Callers, Engine, Lease, Patient};
+use super::{Availability, Callers, Lease};
 use ask::Failure;
+pub use engine::{Then, WorkerEngine};
 use pool::Pool;
 pub use pool::Seat;
 use question::{Questions, Unwritable};
@@ -276,63 +278,6 @@ fn schema_message(schema: &Schema) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(fault)?;
     writer.flush().map_err(fault)?;
     Ok(std::mem::take(writer.get_mut()))
-}
-
-/// The engine of a model that is nothing but a worker.
-pub struct WorkerEngine {
-    workers: Workers,
-    outputs: Vec<Output>,
-}
-
-impl WorkerEngine {
-    /// An engine whose workers give these outputs.
-    pub fn new(workers: Workers, outputs: Vec<Output>) -> Self {
-        Self { workers, outputs }
-    }
-}
-
-impl Engine for WorkerEngine {
-    fn run(&self, rows: &RowBuffer, range: Range<usize>) -> Result<Outputs> {
-        self.run_for(rows, range, &mut Lease::Here, &Patient)
-    }
-
-    fn run_for(
-        &self,
-        rows: &RowBuffer,
-        range: Range<usize>,
-        lease: &mut Lease,
-        callers: &dyn Callers,
-    ) -> Result<Outputs> {
-        if range.is_empty() {
-            return Ok(answer::no_outputs(&self.outputs));
-        }
-        let batch = self.workers.ask(rows, &range, lease, callers)?;
-        answer::outputs(&batch, &self.outputs).map_err(|what| lose(lease, &what))
-    }
-
-    fn lease(&self, waited: Duration) -> Availability {
-        self.workers.lease(waited)
-    }
-
-    fn on_free(&self, tell: Arc<dyn Fn() + Send + Sync>) {
-        self.workers.on_free(tell);
-    }
-
-    fn is_idempotent(&self) -> bool {
-        self.workers.is_idempotent()
-    }
-
-    fn parallel(&self, threads: usize) -> usize {
-        self.workers.parallel(threads)
-    }
-
-    fn workers(&self) -> Option<&Counters> {
-        Some(self.workers.counters())
-    }
-
-    fn end(&self, wait: bool) {
-        self.workers.end(wait);
-    }
 }
 
 /// Ends a worker whose answer was a message, but not what its schema and row count promise.

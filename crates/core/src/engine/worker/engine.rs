@@ -1,32 +1,39 @@
-//! The mixed engine: a worker's columns, then a graph over them.
+//! The engine of a model that has workers: they answer, or give the columns of a graph behind them.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::native::Native;
+use crate::engine::{Availability, Callers, Engine, Lease, Patient};
 use crate::error::{Code, Error, Result};
+use crate::signature::Output;
 use crate::values::{Outputs, Plan, RowBuffer, arrow_in};
 
-use super::native::Native;
-use super::worker::{Counters, Workers};
-use super::{Availability, Callers, Engine, Lease, Patient};
+use super::{Counters, Workers, answer, lose};
 
-/// A worker stage with a native stage behind it.
-pub struct Mixed {
-    workers: Workers,
-    /// Where the worker's columns go in the graph's inputs.
-    plan: Plan,
-    graph: Native,
+/// What becomes of what the workers give.
+pub enum Then {
+    /// It is the answer: these outputs.
+    Answer(Vec<Output>),
+    /// It goes into a graph; the plan says where its columns lie in the graph's inputs.
+    Graph(Box<(Plan, Native)>),
 }
 
-impl Mixed {
-    /// An engine whose workers give the columns that `plan` lays out for `graph`.
-    pub fn new(workers: Workers, plan: Plan, graph: Native) -> Self {
-        Self { workers, plan, graph }
+/// A worker stage, perhaps with a native stage behind it.
+pub struct WorkerEngine {
+    workers: Workers,
+    then: Then,
+}
+
+impl WorkerEngine {
+    /// An engine of these workers.
+    pub fn new(workers: Workers, then: Then) -> Self {
+        Self { workers, then }
     }
 }
 
-impl Engine for Mixed {
+impl Engine for WorkerEngine {
     fn run(&self, rows: &RowBuffer, range: Range<usize>) -> Result<Outputs> {
         self.run_for(rows, range, &mut Lease::Here, &Patient)
     }
@@ -38,16 +45,23 @@ impl Engine for Mixed {
         lease: &mut Lease,
         callers: &dyn Callers,
     ) -> Result<Outputs> {
-        let mut columns = self.plan.buffer();
         let count = range.len();
-        if count > 0 {
-            let batch = self.workers.ask(rows, &range, lease, callers)?;
-            // The next batch may have the worker while the graph runs.
-            drop(std::mem::take(lease));
-            let batches = std::slice::from_ref(&batch);
-            arrow_in::read_batches(&batch.schema(), batches, &self.plan, &mut columns, count).map_err(unfit)?;
+        let batch = if count > 0 { Some(self.workers.ask(rows, &range, lease, callers)?) } else { None };
+        match (&self.then, batch) {
+            (Then::Answer(outputs), None) => Ok(answer::no_outputs(outputs)),
+            (Then::Answer(outputs), Some(batch)) => answer::outputs(&batch, outputs).map_err(|what| lose(lease, &what)),
+            (Then::Graph(next), batch) => {
+                let (plan, graph) = &**next;
+                // The next batch may have the worker while the graph runs.
+                drop(std::mem::take(lease));
+                let mut columns = plan.buffer();
+                if let Some(batch) = batch {
+                    let batches = std::slice::from_ref(&batch);
+                    arrow_in::read_batches(&batch.schema(), batches, plan, &mut columns, count).map_err(unfit)?;
+                }
+                graph.run(&columns, 0..count)
+            }
         }
-        self.graph.run(&columns, 0..count)
     }
 
     fn lease(&self, waited: Duration) -> Availability {
