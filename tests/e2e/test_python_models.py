@@ -222,6 +222,7 @@ def test_no_process_is_left_when_a_save_fails(tmp_path):
     ("model", "options", "code"),
     [
         (type("Raises", (), {"predict": lambda self, batch: 1 / 0}), {}, "cannot_compile"),
+        (type("Ends", (), {"predict": lambda self, batch: sys.exit(3)}), {}, "cannot_compile"),
         (type("Short", (), {"predict": lambda self, batch: [1.0]}), {}, "cannot_compile"),
         (type("Odd", (), {"predict": lambda self, batch: {"x": [{}] * batch.num_rows}}), {}, "unsupported_column"),
         (Features, {"engine": "native"}, "cannot_compile"),

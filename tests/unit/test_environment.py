@@ -51,9 +51,10 @@ def test_without_uv_it_is_locked_without_hashes_and_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "")
     _hashed.cache_clear()
     locked = lock([])
-    _hashed.cache_clear()
     assert (locked.hashed, locked_versions(locked.text)) == (False, locked.versions)
     assert "monorail[worker]" in locked.note
+    monkeypatch.undo()
+    assert lock([]).hashed, "the next model has them, where uv is there again"
 
 
 def test_a_lock_of_other_versions_than_those_here_is_none(tmp_path, monkeypatch):

@@ -97,16 +97,24 @@ def lock(packages: Iterable[str]) -> Lock:
             code="cannot_compile",
             hint="install it as a wheel from an index, so that another machine can have the same",
         )
-    return _hashed(tuple(versions.items()))
+    try:
+        return Lock(versions, _hashed(tuple(versions.items())), True)
+    except _NoHashesError as why:
+        pins = "".join(f"{name}=={version}\n" for name, version in versions.items())
+        return Lock(versions, pins, False, str(why))
 
 
-@functools.cache
-def _hashed(versions: tuple[tuple[str, str], ...]) -> Lock:
-    """The lock of these versions, with the hashes that the index has."""
-    pins = "".join(f"{name}=={version}\n" for name, version in versions)
+class _NoHashesError(Exception):
+    """Why the index gave no hashes of these versions."""
+
+
+@functools.cache  # What it raises is not kept: an index that is away may be back for the next model.
+def _hashed(versions: tuple[tuple[str, str], ...]) -> str:
+    """The requirement file of these versions, with the hashes that the index has."""
     uv = find_uv()
     if uv is None:
-        return Lock(dict(versions), pins, False, "uv is not installed: pip install 'monorail[worker]'")
+        raise _NoHashesError("uv is not installed: pip install 'monorail[worker]'")
+    pins = "".join(f"{name}=={version}\n" for name, version in versions)
     command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--no-deps", "--no-header", "--no-annotate"]
     command += ["--python", sys.executable, "-"]
     try:
@@ -114,16 +122,17 @@ def _hashed(versions: tuple[tuple[str, str], ...]) -> Lock:
             command, input=pins, capture_output=True, text=True, check=False, timeout=_INDEX_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        return Lock(dict(versions), pins, False, f"the index of packages did not answer in {_INDEX_TIMEOUT_S} s")
+        raise _NoHashesError(f"the index of packages did not answer in {_INDEX_TIMEOUT_S} s") from None
     if made.returncode:
-        return Lock(dict(versions), pins, False, plain_words(made.stderr) or "uv failed")
+        raise _NoHashesError(plain_words(made.stderr) or "uv failed")
     found = locked_versions(made.stdout)
     differ = [f"{name} {version}" for name, version in versions if found.get(name) != version]
     if differ:
         # As where a project's settings for uv override a version.
-        note = f"uv gives another version than {differ[0]}, which is installed: look at the settings of uv here"
-        return Lock(dict(versions), pins, False, note)
-    return Lock(dict(versions), made.stdout, True)
+        raise _NoHashesError(
+            f"uv gives another version than {differ[0]}, which is installed: look at the settings of uv here"
+        )
+    return made.stdout
 
 
 def find_uv() -> str | None:

@@ -265,7 +265,7 @@ def _of_class(request: Request) -> Plan:
     try:
         instance = start(request.model, _folder_of(request))
         answer = instance.predict(request.form.frame(request.rows))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code that ends its process must not end the author's
         raise _cannot_answer(request, error) from error
     table = answer_table(answer)
     if len(table) != len(request.rows):
@@ -327,7 +327,7 @@ def _needs(request: Request) -> tuple[str, ...]:
     return tuple(sorted(frames | distributions_of([type(request.adapter).__module__])))
 
 
-def _cannot_answer(request: Request, error: Exception) -> CompileError:
+def _cannot_answer(request: Request, error: BaseException) -> CompileError:
     hint = "pass an example in the form it was fitted on"
     if request.description.kind == "class":
         hint = "predict gets a pyarrow.RecordBatch; annotate its argument with pandas.DataFrame to get a frame"

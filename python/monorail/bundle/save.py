@@ -85,7 +85,8 @@ def save(
         unproven: Store the model although the proof fails; the bundle keeps that.
         rtol: Relative tolerance of the proof; default: 1e-6, 1e-5 for a model that computes in float32.
         atol: Absolute tolerance of the proof; default: 1e-9, 1e-5 for a model that computes in float32.
-        trust: Open a model file although that may run any code in it.
+        trust: Open a model file although that may run any code in it, here in this process; ``monorail save --trust``
+            opens it in one of its own.
         registry: The registry's folder; default: ``MONORAIL_REGISTRY``, else the nearest ``.monorail`` upwards, made in
             the working folder where there is none.
         quiet: Say nothing on stderr.

@@ -140,7 +140,8 @@ class Proof:
             f"what the engine answers differs from the original on {self.failed_rows} of {total} rows, "
             f"{self.label_mismatches} with another label; one of them: {_text(shown[0].values)}",
             code="not_proven",
-            hint="report the model's steps as a fault; unproven=True saves it all the same, and the bundle says so",
+            hint="an answer must depend on its row alone, not on chance or time; if this one does, report the model's "
+            "steps as a fault; unproven=True saves it all the same, and the bundle says so",
             details=details,
         )
 
@@ -246,7 +247,7 @@ class _Run:
             frame = self.original.form.frame(table.take(pa.array(rows)))
             try:
                 found.append((rows, self.original.ask(frame)))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.halvings += 1
                 if len(rows) == 1 or self.halvings > _MOST_HALVINGS:
                     self.proof.refused_by_original += len(rows)
@@ -417,7 +418,7 @@ def _answered(original: Original, table: pa.Table) -> dict[str, np.ndarray] | No
     """The original's answers; None for what it refuses."""
     try:
         return original.answers(table)
-    except Exception:
+    except (Exception, SystemExit):
         return None
 
 
