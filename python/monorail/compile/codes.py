@@ -89,9 +89,19 @@ def same(left: float, right: float) -> bool:
     return left == right or (left != left and right != right)
 
 
-def look_up(context: Context, tensor: Tensor, keys: list[Any], kind: np.dtype, unknown: float = NO_CODE) -> Tensor:
-    """A `[rows, 1]` double: the place of each value among keys of one kind, `unknown` for all others."""
-    places = [float(place) for place in range(len(keys))]
+def look_up(
+    context: Context,
+    tensor: Tensor,
+    keys: Sequence[Any],
+    kind: np.dtype,
+    unknown: float = NO_CODE,
+    places: Sequence[float] | None = None,
+) -> Tensor:
+    """A `[rows, 1]` double: the place of each value among keys of one kind, `unknown` for all others.
+
+    Where `places` are given, they are those of the keys instead of their numbers.
+    """
+    places = [float(place) for place in range(len(keys))] if places is None else places
     if kind == _INTEGER:
         kept = [(int(key), place) for key, place in zip(keys, places, strict=True) if float(key).is_integer()]
         keys, places = [key for key, _ in kept], [place for _, place in kept]

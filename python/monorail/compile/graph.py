@@ -44,6 +44,16 @@ def element_type(dtype: np.dtype) -> int:
     return _ELEMENTS[dtype]
 
 
+def unique_name(stem: str, taken: set[str]) -> str:
+    """A name that is not taken, and is from now on: `stem`, else `stem_1`, `stem_2` and so on."""
+    name, count = stem, 0
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return name
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A value in the graph: `[rows, width]`, `[rows]` where width is 0, one value for all rows where it is -1."""
@@ -83,12 +93,7 @@ class Graph:
 
     def unique(self, stem: str) -> str:
         """A name nothing else has: `stem`, else `stem_1`, `stem_2` and so on."""
-        name, count = stem, 0
-        while name in self._names:
-            count += 1
-            name = f"{stem}_{count}"
-        self._names.add(name)
-        return name
+        return unique_name(stem, self._names)
 
     def input(self, name: str, dtype: np.dtype, width: int) -> Tensor:
         """Declares a graph input under exactly this name, which the caller made unique or reserved."""

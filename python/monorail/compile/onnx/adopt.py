@@ -19,7 +19,7 @@ from ...adapters.tensors import Port, arrange, row_shape
 from ...errors import CompileError
 from ..build import Compiled
 from ..columns import Column
-from ..graph import RUNTIME, TEXT
+from ..graph import RUNTIME, TEXT, unique_name
 from .normal import check, normalise, opset
 
 #: float32 arithmetic in another order: what two right implementations of one network may differ by.
@@ -156,7 +156,7 @@ class _Around:
         parts = []
         for dtype, group in groups.items():
             # Where a graph takes one column as it is, its input gets the column's name.
-            name = self._unique(group[0].name if len(columns) == 1 else f"{port.name}_{dtype.name}")
+            name = unique_name(group[0].name if len(columns) == 1 else f"{port.name}_{dtype.name}", self.taken)
             row = given if len(columns) == 1 else (len(group),)
             self.inputs.append(helper.make_tensor_value_info(name, _element(dtype), ["rows", *(row or (1,))]))
             stage.append(
@@ -204,21 +204,13 @@ class _Around:
         check(self.model)
         return self.model
 
-    def _unique(self, stem: str) -> str:
-        name, count = stem, 0
-        while name in self.taken:
-            count += 1
-            name = f"{stem}_{count}"
-        self.taken.add(name)
-        return name
-
     def _constant(self, values: np.ndarray) -> str:
-        name = self._unique("monorail_constant")
+        name = unique_name("monorail_constant", self.taken)
         self.graph.initializer.append(numpy_helper.from_array(values, name))
         return name
 
     def _node(self, operator: str, inputs: list[str], *, behind: bool = False, **attributes: Any) -> str:
-        name = self._unique(f"monorail_{operator}")
+        name = unique_name(f"monorail_{operator}", self.taken)
         (self.behind if behind else self.before).append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..codes import look_up, same
 from ..columns import Cell, Column, Feature, Indicator, Matrix, Raw, Text, UnreadableError
-from ..graph import ML, TEXT, Tensor
+from ..graph import TEXT, Tensor
 from ..nulls import is_missing, is_nan
 from ..registry import Context, converter
 from .impute import read_text
@@ -96,7 +97,7 @@ def _text_codes(context: Context, source: Text, categories: list[Any], values: l
     table = {str(c): v for c, v in zip(categories, values, strict=True) if isinstance(c, str)}
     if len(table) < sum(not is_missing(c) for c in categories):
         raise UnreadableError("categories that are not text, on a column of text")
-    codes = _lookup(context, source.tensor, list(table), TEXT, list(table.values()), unknown)
+    codes = look_up(context, source.tensor, list(table), TEXT, unknown, list(table.values()))
     if source.valid is None:
         return codes
     context.reader.nulls.fitted(source.column, categories)
@@ -104,7 +105,7 @@ def _text_codes(context: Context, source: Text, categories: list[Any], values: l
     for category, value in zip(categories, values, strict=True):
         if (category is None and source.null == "none") or (is_nan(category) and source.null == "nan"):
             null = value
-    if _same(table.get("", unknown), null):
+    if same(table.get("", unknown), null):
         # A null arrives as the empty string, whose code is already the right one.
         return codes
     return context.graph.node("Where", [source.valid, codes, context.graph.constant([[null]], _DOUBLE)], _DOUBLE, 1)
@@ -133,7 +134,7 @@ def _number_codes(
             keys.append(number)
         kept.append(value)
     _note_values(context, feature, keys)
-    return _lookup(context, cell, keys, np.dtype(np.float64 if floating else np.int64), kept, unknown)
+    return look_up(context, cell, keys, np.dtype(np.float64 if floating else np.int64), unknown, kept)
 
 
 def _other_null(column: Column | None, categories: list[Any]) -> bool:
@@ -151,23 +152,3 @@ def _note_values(context: Context, feature: Feature, keys: list[Any]) -> None:
     known = np.asarray([key for key in keys if not is_nan(key)], dtype=np.float64)
     if origin.forward(np.zeros(1, origin.column.dtype)).dtype == origin.column.dtype and len(known):
         context.split(origin.column.name, origin.element, known)
-
-
-def _lookup(
-    context: Context, tensor: Tensor, keys: list[Any], kind: np.dtype, values: list[float], unknown: float
-) -> Tensor:
-    if not keys:
-        keys, values = ["" if kind == TEXT else 0], [unknown]
-    attributes: dict[str, Any] = {
-        "values_tensor": np.asarray(values, _DOUBLE),
-        "default_tensor": np.asarray([unknown], _DOUBLE),
-    }
-    if kind == TEXT:
-        attributes["keys_strings"] = keys
-    else:
-        attributes["keys_tensor"] = np.asarray(keys, kind)
-    return context.graph.node("LabelEncoder", [tensor], _DOUBLE, 1, domain=ML, attributes=attributes)
-
-
-def _same(left: float, right: float) -> bool:
-    return left == right or (left != left and right != right)
