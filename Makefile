@@ -25,7 +25,7 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name 
 RUNTIME = $(shell ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.* 2>/dev/null | head -n 1)
 LOCK := --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --override locks/overrides.txt --quiet
 # What each environment has of the package's extras. The neural frameworks are gigabytes, and have one of their own.
-EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars demo
+EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars ray daft spark demo
 NEURAL_EXTRAS := torch keras tensorflow mlflow sklearn worker pandas
 
 # sync ENVIRONMENT,LOCK: the environment, made if it is not there, with exactly what the lock says.

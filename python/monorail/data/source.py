@@ -1,0 +1,63 @@
+"""Data of any size: a source is a list of fragments, each of which can be read again and again, anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+#: Rows of a record batch that a fragment gives, at most.
+BATCH_ROWS = 65_536
+
+
+class Fragment(Protocol):
+    """A part of a source: a file's row groups, a slice of a table. It can be pickled, and opens nothing until read.
+
+    Attributes:
+        name: What errors call it: a path and its row groups.
+        rows: How many rows it holds, before filters; None where only reading tells.
+    """
+
+    name: str
+    rows: int | None
+
+    def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, no more than ``max_rows`` at once; only these columns, in this order."""
+        ...
+
+
+class Source(Protocol):
+    """Data as fragments. A context manager: what was spooled for it is removed at the end.
+
+    Attributes:
+        name: What errors and progress call it.
+        schema: Names and types of its columns.
+        fragments: Its parts, in the order of its rows.
+        rows: How many rows it holds; None where only reading tells.
+    """
+
+    name: str
+    schema: pa.Schema
+    fragments: list[Fragment]
+    rows: int | None
+
+    def __enter__(self) -> Source: ...
+    def __exit__(self, *reason: object) -> None: ...
+
+
+def open_source(data: Any, *, filters: Any = None) -> Source:
+    """Open data of any kind as a source.
+
+    Args:
+        data: A path, glob or URL, or a list of them (Parquet, CSV, Arrow IPC); a pandas or Polars frame, an Arrow
+            table, batch, reader or dataset; a Daft frame; a Ray dataset; anything with the Arrow stream interface.
+        filters: Rows wanted: a :class:`pyarrow.compute.Expression`, or ``[(column, op, value), ...]`` as in
+            ``pyarrow.parquet.read_table``. Row groups whose statistics exclude them are not read.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or the files do not have one schema.
+    """
+    from .opening import opened
+
+    return opened(data, filters)

@@ -1,0 +1,28 @@
+"""Where work over data runs: threads of this process, or a Ray cluster, behind one contract."""
+
+from __future__ import annotations
+
+from .base import Executor
+
+__all__ = ["Executor", "open_executor"]
+
+
+def open_executor(on: str = "local", workers: int | None = None) -> Executor:
+    """The executor that ``on=`` names.
+
+    Args:
+        on: ``local``; ``ray``, the cluster that this process is connected to, else the one ``RAY_ADDRESS`` names, else
+            one on this machine; or a cluster's address, ``ray://HOST:PORT``.
+        workers: Items that run at once; default: as many as there are cores.
+
+    Raises:
+        SettingError: ``setting_invalid``.
+        MissingExtraError: Ray is asked for and not installed.
+    """
+    if on == "local":
+        from .local import LocalExecutor
+
+        return LocalExecutor(workers)
+    from .ray import RayExecutor
+
+    return RayExecutor(on, workers)

@@ -1,0 +1,1 @@
+"""Fit scikit-learn pipelines, boosters and searches on data of any size."""

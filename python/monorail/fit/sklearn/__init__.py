@@ -1,0 +1,1 @@
+"""Learners and trainers of scikit-learn's estimators, a file a family."""

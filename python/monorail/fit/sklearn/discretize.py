@@ -1,0 +1,6 @@
+"""Bins and quantile transformers."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+LEARNERS = {}

@@ -1,0 +1,6 @@
+"""Polynomial features."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+LEARNERS = {}

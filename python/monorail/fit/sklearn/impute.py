@@ -1,0 +1,6 @@
+"""Imputers and missing indicators."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+LEARNERS = {}

@@ -1,0 +1,6 @@
+"""Everything that has ``partial_fit``."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+TRAINERS = {}

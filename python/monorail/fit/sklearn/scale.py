@@ -1,0 +1,6 @@
+"""Scalers."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+LEARNERS = {}

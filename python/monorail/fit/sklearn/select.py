@@ -1,0 +1,6 @@
+"""Selection by variance."""
+
+from __future__ import annotations
+
+#: By qualified class name.
+LEARNERS = {}
