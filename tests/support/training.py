@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from monorail.adapters.frames import Form
 from monorail.executors import Executor
@@ -134,7 +133,7 @@ def found(target: pa.Array) -> Target:
     """What a pass would have found of a target."""
     if pa.types.is_nested(target.type):
         return Target(target.type, len(target))
-    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(target.drop_null()).to_pylist()}
+    counts = {pair["values"]: pair["counts"] for pair in target.drop_null().value_counts().to_pylist()}
     if len(counts) > COUNTED_VALUES:
         return Target(target.type, len(target))
     return Target(target.type, len(target), {value: counts[value] for value in sorted(counts)})
