@@ -17,10 +17,15 @@ class Fragment(Protocol):
     Attributes:
         name: What errors call it: a path and its row groups.
         rows: How many rows it holds, before filters; None where only reading tells.
+        start: Number of its first row in the whole source; -1 where only reading tells (and where there are filters).
     """
 
-    name: str
-    rows: int | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def rows(self) -> int | None: ...
+    @property
+    def start(self) -> int: ...
 
     def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Its rows in order, no more than ``max_rows`` at once; only these columns, in this order."""

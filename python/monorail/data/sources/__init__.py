@@ -1,0 +1,1 @@
+"""The kinds of data a source can be made of, one file each."""
