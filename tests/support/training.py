@@ -81,6 +81,7 @@ class MadeRows(TrainingRows):
         ends = [*parts[1:], self.rows]
         self.pieces = [self._part(begin, end, column, weight) for begin, end in zip(parts, ends, strict=True)]
         self.parts = len(self.pieces)
+        self.part_rows = [piece.rows for piece in self.pieces]
         self.max_rows = max_rows
         self.executor = executor or LocalExecutor(2)
         self.target = None if column is None else found(column)
@@ -108,6 +109,10 @@ class MadeRows(TrainingRows):
         for piece in self.pieces if part is None else [self.pieces[part]]:
             self.reads += piece.rows
             yield from piece.blocks(min(max_rows, self.max_rows))
+
+    def reader(self, part: int) -> Callable[[int], Iterator[Block]]:
+        """What reads one part elsewhere."""
+        return functools.partial(_read, self.pieces[part], self.max_rows)
 
     def map(self, function: Callable[[Any, Iterator[Block]], Any], *, shared: Any = None) -> Iterator[Any]:
         """``function(shared, blocks)`` for every part, on the executor."""
@@ -137,6 +142,10 @@ def found(target: pa.Array) -> Target:
     if len(counts) > COUNTED_VALUES:
         return Target(target.type, len(target))
     return Target(target.type, len(target), {value: counts[value] for value in sorted(counts)})
+
+
+def _read(part: Part, most: int, max_rows: int) -> Iterator[Block]:
+    return part.blocks(min(most, max_rows))
 
 
 def _run(function: Callable[[Any, Iterator[Block]], Any], max_rows: int, shared: Any, part: Part) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..executors import Executor
 from .learning import Block, Inputs, Target
@@ -18,6 +20,7 @@ class TrainingRows(Protocol):
         rows: How many.
         target: What the passes found of the target; None where there is none.
         parts: How many parts they come in; a part is read by one worker.
+        part_rows: How many rows each part has.
         executor: Where functions run.
     """
 
@@ -25,10 +28,15 @@ class TrainingRows(Protocol):
     rows: int
     target: Target | None
     parts: int
+    part_rows: Sequence[int]
     executor: Executor
 
     def blocks(self, part: int | None = None, *, max_rows: int = 65_536) -> Iterator[Block]:
         """The rows in order, read here; of one part, or of all. ``Block.start`` is known."""
+        ...
+
+    def reader(self, part: int) -> Callable[[int], Iterator[Block]]:
+        """What reads one part elsewhere (in a training actor, say): it can be pickled, and takes ``max_rows``."""
         ...
 
     def map(self, function: Callable[[Any, Iterator[Block]], Any], *, shared: Any = None) -> Iterator[Any]:
@@ -58,6 +66,13 @@ class Trainer(ABC):
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so, one line in lower case; None where it can. Asked before any pass."""
+        return None
+
+    def rows_wanted(self, rows: int) -> np.ndarray | None:
+        """Numbers of the rows, increasing, that :meth:`fit` will take first, where ``rows`` alone says so.
+
+        Asked before the first pass, which may keep those rows as it reads them, so that ``take`` need not read again.
+        """
         return None
 
     @abstractmethod
