@@ -11,6 +11,7 @@
     │   └── UnreachableError     no server answers there
     ├── SignatureError           a column of a type that no signature holds, or a signature that contradicts itself
     ├── CompileError             a model, or a step of it, has no compiled form
+    ├── FitError                 a step cannot be fitted on data of any size, or not on this data
     ├── ProofError               graph and original do not agree on some row
     ├── BundleError              a bundle is damaged, unsupported or refused
     ├── RegistryError            a name is not allowed or taken, or the folder cannot be used
@@ -34,6 +35,7 @@ __all__ = [
     "CompileError",
     "DeadlineError",
     "EngineError",
+    "FitError",
     "InputError",
     "InternalError",
     "MissingExtraError",
@@ -61,8 +63,8 @@ class MonorailError(Exception):
         message: What happened; lower case, no period.
         code: Stable identifier, one of ``CLASS_OF_CODE``.
         hint: What to try, or None.
-        details: Places in the input, each a dict with some of ``code``, ``row``, ``column``, ``path``, ``expected``,
-            ``got``; at most 100.
+        details: Places in the input, each a dict with some of ``code``, ``file``, ``row_group``, ``row``, ``column``,
+            ``step``, ``path``, ``expected``, ``got``; at most 100.
         request_id: The request that failed, where a server said so.
     """
 
@@ -138,6 +140,10 @@ class CompileError(MonorailError):
     """A model, or a step of it, has no compiled form."""
 
 
+class FitError(MonorailError):
+    """A step cannot be fitted on data of any size, or not on this data; ``details`` has its path."""
+
+
 class ProofError(MonorailError):
     """Graph and original do not agree; ``details`` has the row that shows it."""
 
@@ -194,6 +200,7 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "not_finite": InputError,
     "wrong_format": InputError,
     "wrong_shape": InputError,
+    "score_conflict": InputError,
     "overloaded": OverloadedError,
     "draining": OverloadedError,
     "not_ready": OverloadedError,
@@ -217,6 +224,7 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "signature_invalid": SignatureError,
     "unsupported_column": SignatureError,
     "cannot_compile": CompileError,
+    "cannot_fit": FitError,
     "not_proven": ProofError,
     "unknown_framework": CompileError,
     "missing_extra": MissingExtraError,
@@ -252,8 +260,8 @@ def error_from(
 def _place(detail: Mapping[str, Any]) -> str:
     """One detail as text: where, what belongs there, what was found."""
     where = ", ".join(
-        f"{word} {value!r}" if isinstance(value, str) else f"{word} {value}"
-        for word in ("row", "column")
+        f"{word.replace('_', ' ')} {value!r}" if isinstance(value, str) else f"{word.replace('_', ' ')} {value}"
+        for word in ("file", "row_group", "step", "row", "column")
         if (value := detail.get(word)) is not None
     )
     where = where or detail.get("path") or "input"

@@ -62,6 +62,7 @@ codes! {
     NotFinite, "not_finite", 422, "InputError", 1, "Infinity in a column whose reference had none.";
     WrongFormat, "wrong_format", 422, "InputError", 1, "A date or time that is not ISO 8601, or has a zone where none belongs.";
     WrongShape, "wrong_shape", 422, "InputError", 1, "A tensor, a list of rows or a set of columns of another shape.";
+    ScoreConflict, "score_conflict", 409, "InputError", 1, "The folder that predictions go to holds those of another run.";
     Overloaded, "overloaded", 503, "OverloadedError", 1, "The model's queue is full.";
     Draining, "draining", 503, "OverloadedError", 1, "The server is stopping.";
     NotReady, "not_ready", 503, "OverloadedError", 1, "The server has not finished loading its models, or a model's workers do not stay up.";
@@ -85,6 +86,7 @@ codes! {
     SignatureInvalid, "signature_invalid", 422, "SignatureError", 1, "The signature contradicts itself or the format.";
     UnsupportedColumn, "unsupported_column", 422, "SignatureError", 1, "An example column of a type that no signature holds.";
     CannotCompile, "cannot_compile", 422, "CompileError", 1, "A step of the model has no compiled form.";
+    CannotFit, "cannot_fit", 422, "FitError", 1, "A step of the pipeline cannot be fitted on data of any size, or not on this data.";
     NotProven, "not_proven", 422, "ProofError", 1, "Graph and original do not agree on some row.";
     UnknownFramework, "unknown_framework", 422, "CompileError", 1, "No adapter recognises this object as a fitted model.";
     MissingExtra, "missing_extra", 422, "MissingExtraError", 1, "An optional package is needed and not installed.";
