@@ -21,11 +21,19 @@ class Fragment(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What errors call it."""
+        ...
+
     @property
-    def rows(self) -> int | None: ...
+    def rows(self) -> int | None:
+        """How many rows, before filters."""
+        ...
+
     @property
-    def start(self) -> int: ...
+    def start(self) -> int:
+        """Number of its first row in the source, or -1."""
+        ...
 
     def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Its rows in order, no more than ``max_rows`` at once; only these columns, in this order."""
