@@ -27,6 +27,7 @@ class Block:
         start: Number of the first row in the whole data; -1 while nobody knows.
         target: What is to be learnt, a value a row; None where nothing is.
         weight: Weight of each row, float64; None where all weigh the same.
+        picked: Number of each row in the whole data where they are not consecutive: rows that were picked.
     """
 
     batch: pa.RecordBatch | None
@@ -34,6 +35,12 @@ class Block:
     start: int = -1
     target: pa.Array | None = None
     weight: np.ndarray | None = None
+    picked: np.ndarray | None = None
+
+    @property
+    def row_numbers(self) -> np.ndarray:
+        """Number of each row in the whole data; only where ``start`` or ``picked`` is known."""
+        return np.arange(self.start, self.start + self.rows) if self.picked is None else self.picked
 
     @cached_property
     def rows(self) -> int:
