@@ -35,8 +35,20 @@ class Fragment(Protocol):
         """Number of its first row in the source, or -1."""
         ...
 
-    def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Its rows in order, no more than ``max_rows`` at once; only these columns, in this order."""
+    def batches(
+        self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS, coded: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, no more than ``max_rows`` at once; only these columns, in this order.
+
+        Args:
+            columns: Names; None for all.
+            max_rows: Of a batch.
+            coded: Text may come as dictionaries where that is how it is stored: cheaper to read and to count, but not
+                of the type that the schema says.
+
+        Raises:
+            InputError: what is stored cannot be read, or a value has no place in the schema's type.
+        """
         ...
 
 

@@ -73,14 +73,48 @@ def columns_of(expression: pc.Expression | None, schema: pa.Schema) -> list[str]
     return [name for name in schema.names if name in text]
 
 
-def filtered(batch: pa.RecordBatch, expression: pc.Expression | None, columns: Sequence[str]) -> pa.RecordBatch:
-    """The rows that an expression keeps, and only these columns, in this order."""
-    if expression is not None:
-        batch = batch.filter(expression)
-    return batch.select(list(columns)) if batch.schema.names != list(columns) else batch
+def narrowed(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    columns: Sequence[str] | None,
+    kept: pc.Expression | None,
+    max_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """Batches as a fragment gives them: the rows that are kept, these columns of these types, so many rows at once.
+
+    Args:
+        batches: With all columns of ``schema`` that are wanted or filtered by, in any order.
+        schema: Names and types of the source.
+        columns: Wanted, in this order; None for all of the schema.
+        kept: Which rows.
+        max_rows: Of a batch.
+    """
+    wanted = list(columns) if columns is not None else schema.names
+    for batch in batches:
+        found = batch if kept is None else filtered(batch, kept)
+        if found.num_rows:
+            yield from cut(found if found.schema.names == wanted else found.select(wanted), max_rows)
+
+
+def filtered(batch: pa.RecordBatch, kept: pc.Expression) -> pa.RecordBatch:
+    """The rows of a batch that an expression keeps, found in this thread."""
+    from pyarrow import acero
+
+    table = pa.Table.from_batches([batch])
+    plan = acero.Declaration.from_sequence(
+        [
+            acero.Declaration("table_source", acero.TableSourceNodeOptions(table)),
+            acero.Declaration("filter", acero.FilterNodeOptions(kept)),
+        ]
+    )
+    found = plan.to_table(use_threads=False).combine_chunks().to_batches()
+    return found[0] if found else batch.slice(0, 0)
 
 
 def cut(batch: pa.RecordBatch, max_rows: int) -> Iterator[pa.RecordBatch]:
     """A batch in views of at most ``max_rows`` rows."""
+    if batch.num_rows <= max_rows:
+        yield batch
+        return
     for first in range(0, batch.num_rows, max_rows):
         yield batch.slice(first, max_rows)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ...errors import InputError
 from ..source import BATCH_ROWS
-from .base import Fragments, columns_of, cut, filtered
+from .base import Fragments, columns_of, narrowed
 
 #: Rows of a fragment, at least: smaller row groups of a file are read together.
 FRAGMENT_ROWS = 131_072
@@ -34,14 +34,15 @@ class RowGroups:
         first, last = self.groups[0], self.groups[-1]
         return f"{self.path}, row group{f' {first}' if first == last else f's {first} to {last}'}"
 
-    def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS, coded: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Its rows, read row group by row group."""
         wanted = list(columns) if columns is not None else self.schema.names
         read = list(dict.fromkeys([*wanted, *columns_of(self.kept, self.schema)]))
         with pq.ParquetFile(self.path, pre_buffer=False) as file:
-            for batch in file.iter_batches(max_rows, row_groups=list(self.groups), columns=read, use_threads=False):
-                batch = batch.select(read)
-                yield from cut(filtered(batch, self.kept, wanted), max_rows)
+            found = file.iter_batches(max_rows, row_groups=list(self.groups), columns=read, use_threads=False)
+            yield from narrowed(found, self.schema, wanted, self.kept, max_rows)
 
 
 def parquet_source(paths: Sequence[str], kept: pc.Expression | None = None) -> Fragments:

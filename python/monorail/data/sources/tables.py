@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..source import BATCH_ROWS
-from .base import Fragments, cut, filtered
+from .base import Fragments, narrowed
+from .sending import Sent, ipc_buffer, sent
 
 #: Rows of a fragment of a table: large enough for a task, small enough to be shared out.
-FRAGMENT_ROWS = 1_000_000
+FRAGMENT_ROWS = 262_144
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,20 @@ class TableSlice:
     start: int
     kept: pc.Expression | None = None
 
-    def batches(self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, *, max_rows: int = BATCH_ROWS, coded: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """Its rows, as views of the table."""
-        wanted = list(columns) if columns is not None else self.table.column_names
-        table = self.table if self.kept is not None else self.table.select(wanted)
-        for batch in table.to_batches(max_chunksize=max_rows):
-            yield from (part for part in cut(filtered(batch, self.kept, wanted), max_rows))
+        table = self.table
+        if columns is not None and self.kept is None:
+            table = table.select(list(columns))
+        return narrowed(table.to_batches(max_rows), self.table.schema, columns, self.kept, max_rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Elsewhere it is the rows that were sent there; pickled as it is, a slice would take the whole table along."""
+        table = self.table
+        handle = sent(id(table), table, lambda: ipc_buffer(iter(table.to_batches()), table.schema))
+        return Sent, (handle, self.name, self.rows, self.start, table.schema, self.kept)
 
 
 def table_source(table: pa.Table, kept: pc.Expression | None = None, *, name: str = "table") -> Fragments:
