@@ -1,0 +1,1 @@
+"""What the boosters' trainers share, and the parts of each that are more than parameters."""
