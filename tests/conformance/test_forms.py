@@ -211,6 +211,12 @@ def test_zero_rows_are_fine(roads):
     assert len(roads.model("strict").predict(pl.from_arrow(empty))) == 0
 
 
+def test_zero_rows_of_other_types_are_refused(roads):
+    wrong = TABLE.slice(0, 0).set_column(TABLE.column_names.index("f64"), "f64", pa.array([], pa.string()))
+    for outcome in (roads.arrow("strict", wrong), roads.python("strict", wrong)):
+        assert [(fault.column, fault.code) for fault in outcome.faults] == [("f64", "wrong_type")]
+
+
 @pytest.mark.parametrize(
     "body",
     [

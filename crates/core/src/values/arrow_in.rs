@@ -10,7 +10,7 @@ use arrow_array::types::{
     Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
+use arrow_array::{Array, ArrowPrimitiveType, PrimitiveArray, RecordBatch, new_empty_array};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{DataType, Schema, TimeUnit};
@@ -113,6 +113,14 @@ pub fn read_batches(
     if let Err(error) = sink.ensure_rows(rows) {
         sink.abandon();
         return Err(error);
+    }
+    if rows == 0 {
+        // No row shows of what type it is; the schema does.
+        for &(position, index) in &columns {
+            if let Some(field) = schema.fields().get(position) {
+                column(&mut sink, 0, index, new_empty_array(field.data_type()).as_ref());
+            }
+        }
     }
     let mut row = 0;
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
