@@ -54,7 +54,8 @@ def sampled_rows(rows: int, params: Mapping[str, Any]) -> np.ndarray:
         params: LightGBM's parameters; the size of the sample and the seed are among them.
     """
     library, check, text = _library()
-    words = text(params)
+    # An objective of the user's own is a function, which has no text.
+    words = text({name: value for name, value in params.items() if not callable(value)})
     most = ctypes.c_int(0)
     check(library.LGBM_GetSampleCount(ctypes.c_int32(rows), words, ctypes.byref(most)))
     numbers = np.empty(most.value, np.int32)
