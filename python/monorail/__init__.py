@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .bundle.version import Proof, Version
     from .client import Client
     from .engine import Model, load
+    from .score import spark
     from .serve import Server, serve
     from .signature import Signature
 
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "save",
     "serve",
+    "spark",
 ]
 
 #: Where each public name is.
@@ -61,11 +63,14 @@ _HOMES = {
     "serve": ".serve",
 }
 
+#: Public names that are modules.
+_MODULES = {"errors": ".errors", "spark": ".score.spark"}
+
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
-    if name == "errors":
-        return importlib.import_module(".errors", __name__)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name], __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name], __name__), name)

@@ -18,6 +18,7 @@ NAMES = [
     "load",
     "save",
     "serve",
+    "spark",
 ]
 
 
@@ -55,8 +56,8 @@ def test_names_do_not_depend_on_the_order_of_their_use():
 
 
 HEAVY = {
-    "catboost", "httpx", "lightgbm", "numpy", "onnx", "onnxruntime", "pandas", "polars", "pyarrow", "rich", "sklearn",
-    "torch", "xgboost", "click",
+    "catboost", "click", "daft", "duckdb", "httpx", "lightgbm", "numpy", "onnx", "onnxruntime", "pandas", "polars",
+    "pyarrow", "pyspark", "ray", "rich", "sklearn", "torch", "xgboost",
 }  # fmt: skip
 
 
