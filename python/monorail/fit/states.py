@@ -54,7 +54,7 @@ class Numbers:
         values = values[finite]
         if len(values):
             mean = float(values.mean(dtype=np.float64))
-            off = values - mean
+            off = values - np.float64(mean)
             self._add(len(values), values.min().item(), values.max().item(), mean + float(off.mean()), float(off @ off))
 
     def merge(self, later: Numbers) -> None:
