@@ -1,0 +1,217 @@
+"""The folder that a run writes: on this machine or in an object store, a file there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.fs as fs
+
+from ..errors import InputError
+
+#: Bytes sent to an object store at once.
+CHUNK_BYTES = 8 << 20
+
+
+class Folder:
+    """A folder by path or URL. It can be pickled, so that workers write their files themselves.
+
+    Attributes:
+        name: As errors call it.
+        local: Whether it lies in this machine's file system.
+    """
+
+    def __init__(self, where: str | os.PathLike[str]) -> None:
+        """Args: where: A path, or a URL such as ``s3://bucket/folder``.
+
+        Raises:
+            InputError: ``malformed_request``: no such kind of URL.
+        """
+        self.name = os.fspath(where)
+        self.local = "://" not in self.name or self.name.startswith("file://")
+        if self.local:
+            path = self.name.removeprefix("file://")
+            self._root = str(Path(path).expanduser().absolute())
+            self._files: fs.FileSystem | None = None
+        else:
+            self._files, self._root = open_store(self.name)
+
+    def path(self, name: str) -> str:
+        """Where a file of it is, as its file system names it."""
+        return str(PurePosixPath(self._root) / name)
+
+    def make(self) -> None:
+        """Make it, and the folders of ours in it.
+
+        Raises:
+            InputError: ``malformed_request``: it cannot be made.
+        """
+        if self._files is not None:
+            return
+        try:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.name} cannot be made: {error.strerror or error}",
+                code="malformed_request",
+                hint="name a folder that may be written to",
+            ) from error
+
+    def names(self, under: str = "") -> list[str]:
+        """The names of the files in it (not in folders below), sorted; none where there is no such folder."""
+        if self._files is None:
+            folder = Path(self.path(under))
+            return sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
+        found = self._files.get_file_info(fs.FileSelector(self.path(under), allow_not_found=True))
+        return sorted(info.base_name for info in found if info.type == fs.FileType.File and info.base_name)
+
+    def read(self, name: str) -> bytes | None:
+        """What a file of it holds; None where there is none."""
+        try:
+            if self._files is None:
+                return Path(self.path(name)).read_bytes()
+            with self._files.open_input_stream(self.path(name)) as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Open a file of it for reading at any place."""
+        if self._files is None:
+            return pa.OSFile(self.path(name), "rb")
+        return self._files.open_input_file(self.path(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file of it, if it is there."""
+        with suppress(FileNotFoundError):
+            if self._files is None:
+                Path(self.path(name)).unlink()
+            else:
+                self._files.delete_file(self.path(name))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[str]:
+        """A path to write a file to; when the block ends it is there under its name, whole, and not before.
+
+        If the block raises, nothing is there. A file of that name is replaced.
+        """
+        if self._files is None:
+            with self._writing_here(name) as path:
+                yield path
+            return
+        with TemporaryDirectory(prefix="monorail-part-") as scratch:
+            path = Path(scratch) / "part"
+            yield str(path)
+            self._send(path, name)
+
+    @contextmanager
+    def _writing_here(self, name: str) -> Iterator[str]:
+        """Beside the place it goes to, since a rename is all or nothing only within a file system."""
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            yield str(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            path.replace(target)
+        finally:
+            path.unlink(missing_ok=True)
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _send(self, path: Path, name: str) -> None:
+        """Upload a file. A store shows an object when its stream is closed; one that was cut short is removed again."""
+        store = self._store()
+        is_whole = False
+        try:
+            with store.open_output_stream(self.path(name)) as stream, path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    stream.write(chunk)
+                is_whole = True
+        finally:
+            if not is_whole:
+                # Whatever stopped it is on its way up; a rest that cannot be removed is seen by its missing footer.
+                with suppress(OSError):
+                    store.delete_file(self.path(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        with self.writing(name) as path:
+            Path(path).write_bytes(content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file unless it is there; whether this call made it.
+
+        Object stores have no such operation everywhere: there, two that start in the same moment may both believe so.
+        """
+        if self._files is not None:
+            if self.read(name) is not None:
+                return False
+            self.write(name, content)
+            return self.read(name) == content
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link is made only where nothing is, and what it shows is whole.
+            try:
+                os.link(path, target)
+            except PermissionError:  # a file system without links
+                target.open("xb").close()
+                path.replace(target)
+        except FileExistsError:
+            return False
+        finally:
+            path.unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """Hold a lock while the block runs, where the file system has locks; whether it was free.
+
+        It is the process's: killed, it leaves none behind.
+        """
+        if self._files is not None:
+            yield True
+            return
+        import fcntl
+
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # a file system without locks
+                pass
+            yield True
+
+    def _store(self) -> fs.FileSystem:
+        return self._files if self._files is not None else fs.LocalFileSystem()
+
+
+def open_store(url: str) -> tuple[fs.FileSystem, str]:
+    """The object store of a URL, and the path in it; credentials and endpoint come from the environment."""
+    try:
+        return fs.FileSystem.from_uri(url)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{url} cannot be opened: {error}",
+            code="malformed_request",
+            hint="name a folder, or s3:// or gs:// and a path",
+        ) from error

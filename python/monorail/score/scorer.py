@@ -1,0 +1,171 @@
+"""From record batch to record batch: the columns that pass through, and the predictions beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from .. import _core
+from ..data.source import BATCH_ROWS, Source
+from ..errors import InputError
+from .model import PackedModel
+
+
+class Scorer:
+    """What every engine of data runs: locally on threads, on Ray, in Spark. It can be pickled.
+
+    Attributes:
+        model: The model.
+        read: Columns to read, in order.
+        schema: Of what it gives: columns passed through, then the model's outputs.
+    """
+
+    def __init__(self, model: PackedModel, schema: pa.Schema, columns: Sequence[str] = ()) -> None:
+        """Check a schema against the model's signature, before there is a row.
+
+        Args:
+            model: The model.
+            schema: Of the data. Columns that are neither the model's nor passed through are not read.
+            columns: Columns of the data to pass through; ``["*"]`` is all.
+
+        Raises:
+            InputError: ``missing_column``, ``wrong_type`` or ``duplicate_column``.
+        """
+        self.model = model
+        self.columns = list(schema.names) if list(columns) == ["*"] else list(dict.fromkeys(columns))
+        self._check_columns(schema)
+        self._inputs = [name for name in model.inputs if name in schema.names]
+        if not self._inputs:
+            # Nothing would then say how many rows there are to score.
+            raise InputError(
+                f"none of the model's columns is in the data: {', '.join(model.inputs[:20])}",
+                code="missing_column",
+                hint=f"the data has {', '.join(schema.names[:20])}",
+            )
+        self.read = list(dict.fromkeys([*self.columns, *self._inputs]))
+        empty = pa.RecordBatch.from_arrays(
+            [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
+        )
+        outputs = answers_of(model.engine(), empty).schema
+        twice = [name for name in self.columns if name in outputs.names]
+        if twice:
+            raise InputError(
+                f"column {twice[0]!r} is passed through, and is also the name of a prediction",
+                code="duplicate_column",
+                hint="rename it in the data, or do not pass it through",
+                details=[{"code": "duplicate_column", "column": name} for name in twice],
+            )
+        self.schema = pa.schema([*(schema.field(name) for name in self.columns), *outputs])
+
+    def _check_columns(self, schema: pa.Schema) -> None:
+        missing = [name for name in self.columns if name not in schema.names]
+        if missing:
+            raise InputError(
+                f"column {missing[0]!r} is to be passed through, and is not in the data",
+                code="missing_column",
+                hint=f"the data has {', '.join(schema.names[:20])}{', …' if len(schema.names) > 20 else ''}",
+                details=[{"code": "missing_column", "column": name} for name in missing],
+            )
+        for name in {*self.columns, *self.model.inputs}:
+            if len(schema.get_all_field_indices(name)) > 1:
+                raise InputError(
+                    f"column {name!r} is in the data twice",
+                    code="duplicate_column",
+                    hint="rename or drop one",
+                    details=[{"code": "duplicate_column", "column": name}],
+                )
+
+    def inputs(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of a batch that the model takes."""
+        return batch if batch.schema.names == self._inputs else batch.select(self._inputs)
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of ``schema``, of a batch with the columns in ``read``.
+
+        Raises:
+            InputError: a row is not what the signature asks for; rows in ``details`` count from the batch's first.
+            EngineError: the engine failed.
+        """
+        return self.beside(batch, answers_of(self.model.engine(), self.inputs(batch)))
+
+    def beside(self, batch: pa.RecordBatch, answers: pa.RecordBatch) -> pa.RecordBatch:
+        """Answers beside the columns of their rows that are passed through."""
+        passed = [batch.column(name) for name in self.columns]
+        # A reader may give text as codes, which the schema does not say.
+        passed = [
+            a if a.type == self.schema.field(i).type else a.cast(self.schema.field(i).type)
+            for i, a in enumerate(passed)
+        ]
+        return pa.RecordBatch.from_arrays([*passed, *answers.columns], schema=self.schema)
+
+    def batches(self, fragment: Any) -> Iterator[pa.RecordBatch]:
+        """The rows of a fragment, cut as they are scored.
+
+        A model that is not row-wise gets exactly ``BATCH_ROWS`` rows at once, the last time fewer, wherever pages and
+        row groups of the file end: its answers depend on the rows of a call.
+        """
+        batches = fragment.batches(self.read, max_rows=BATCH_ROWS)
+        return batches if self.model.row_wise else even(batches, BATCH_ROWS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The schema's metadata stays: nobody reads it, and pandas makes it long."""
+        return {**self.__dict__, "schema": self.schema.remove_metadata()}
+
+
+def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -> Scorer:
+    """The scorer of a source; what is wrong with its schema is said with its name.
+
+    Raises:
+        InputError: ``missing_column``, ``wrong_type`` or ``duplicate_column``.
+    """
+    try:
+        return Scorer(model, source.schema.remove_metadata(), columns)
+    except InputError as error:
+        error.message = f"{source.name}: {error.message}"
+        error.args = (error.message,)
+        for place in error.details:
+            place.setdefault("file", source.name)
+        raise
+
+
+def answers_of(engine: _core.Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """What an engine answers, as one batch; also where there is no row.
+
+    Raises:
+        InputError: a row is not what the signature asks for.
+        EngineError: the engine failed.
+    """
+    with pa.RecordBatchReader.from_stream(engine.predict(batch)) as reader:
+        found = list(reader)
+        if len(found) == 1:
+            return found[0]
+        whole = pa.Table.from_batches(found, reader.schema).combine_chunks().to_batches()
+    return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+
+def even(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly so many; the last one has the rest."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while count + batch.num_rows >= rows:
+            held.append(batch.slice(0, rows - count))
+            yield _joined(held)
+            batch = batch.slice(rows - count)
+            held, count = [], 0
+        if batch.num_rows:
+            held.append(batch)
+            count += batch.num_rows
+    if held:
+        yield _joined(held)
+
+
+def _plain(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column as its schema has it; a reader may give text as codes."""
+    return values if values.type == kind else values.cast(kind)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
