@@ -178,6 +178,8 @@ def _objects(keys: Any) -> np.ndarray:
 def _column(inputs: Inputs, place: int, values: pa.Array) -> Any:
     if inputs.names:
         name = inputs.names[place]
+        if pa.types.is_dictionary(inputs.types[place]):
+            values = values.cast(pa.string())
         if values.null_count and pa.types.is_timestamp(values.type):
             raise FitError(
                 f"`{name}` holds times and nulls: scikit-learn makes every null a category of its own",

@@ -41,7 +41,8 @@ class EncoderLearner(Learner):
         self.step._fit = categories_found(self.step, columns, distinct[0].rows)
         try:
             self.step.fit(self.inputs.sample)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
+            # AttributeError: scikit-learn's own message about a dropped category that is rare trips over text.
             raise FitError(str(error), code="cannot_fit") from error
         finally:
             del self.step._fit
