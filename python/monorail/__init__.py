@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .engine import Model, load
     from .score import spark
+    from .score.api import score
     from .serve import Server, serve
     from .signature import Signature
 
@@ -44,6 +45,7 @@ __all__ = [
     "errors",
     "load",
     "save",
+    "score",
     "serve",
     "spark",
 ]
@@ -60,6 +62,7 @@ _HOMES = {
     "__version__": "._core",
     "load": ".engine",
     "save": ".bundle.save",
+    "score": ".score.api",
     "serve": ".serve",
 }
 

@@ -25,6 +25,7 @@ Commands:
   prove    Score a model's golden rows again, here.
   serve    Serve models over HTTP.
   predict  Score a file of rows.
+  score    Score data of any size, into a folder of Parquet files.
   export   Write a model's graph for other runtimes.
   bench    Load a running server and measure it.
 """

@@ -17,6 +17,7 @@ NAMES = [
     "errors",
     "load",
     "save",
+    "score",
     "serve",
     "spark",
 ]
