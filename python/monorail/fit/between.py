@@ -1,0 +1,171 @@
+"""Rows between two steps: how a pass makes them of the raw columns, wherever it runs.
+
+A :class:`Value` is a recipe that can be pickled. What compiles is made by the serving engine, so that later steps learn
+from what serving will give them; the rest by the fitted steps' own ``transform``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..adapters.frames import Form, one_batch
+from ..data import to_arrow
+from .graphs import Graph
+from .learning import Block
+
+
+class Given:
+    """A batch of raw columns on its way through the steps; what was made of it once is not made again.
+
+    Attributes:
+        batch: The raw columns, the target and the weights among them.
+        start: Number of its first row, -1 where nobody knows.
+        picked: Number of each row where they are not consecutive.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, start: int = -1, picked: np.ndarray | None = None) -> None:
+        self.batch = batch
+        self.start = start
+        self.picked = picked
+        self._made: dict[Value, Any] = {}
+
+    def rows(self, value: Value) -> Any:
+        """What a value is for this batch: a pandas frame or series, or a matrix."""
+        if value not in self._made:
+            self._made[value] = value.made(self)
+        return self._made[value]
+
+    def block(self, value: Value, target: pa.Array | None = None, weight: np.ndarray | None = None) -> Block:
+        """A value as a block."""
+        if isinstance(value, Columns):
+            batch = self.batch.select(list(value.names))
+            return Block(batch, None, self.start, target, weight, self.picked)
+        rows = self.rows(value)
+        if hasattr(rows, "columns"):
+            return Block(one_batch(table_of(rows)), None, self.start, target, weight, self.picked)
+        return Block(None, rows, self.start, target, weight, self.picked)
+
+
+class Value(ABC):
+    """What a step is given, for any batch."""
+
+    @abstractmethod
+    def made(self, given: Given) -> Any:
+        """It, for one batch; see :meth:`Given.rows`."""
+
+
+class Columns(Value):
+    """Raw columns as a pandas frame, or one of them as a series.
+
+    Args:
+        names: Of the columns.
+        alone: Whether the step is given one column by itself, a series.
+        nullable: Columns that hold a null somewhere: of these, whole numbers are floats in every batch.
+    """
+
+    def __init__(self, names: Sequence[str], alone: bool = False, nullable: frozenset[str] = frozenset()) -> None:
+        self.names = tuple(names)
+        self.alone = alone
+        self.nullable = nullable
+
+    def made(self, given: Given) -> Any:
+        """The frame."""
+        frame = frame_of(given.batch.select(list(self.names)), self.nullable)
+        return frame[self.names[0]] if self.alone else frame
+
+
+class Transformed(Value):
+    """What a fitted step gives.
+
+    Args:
+        base: What it is given.
+        step: The step.
+        training: Makes the rows for later steps while training, where that is not ``transform``.
+    """
+
+    def __init__(self, base: Value, step: Any, training: Callable[[Block], Any] | None = None) -> None:
+        self.base = base
+        self.step = step
+        self.training = training
+        self.graph: Graph | None = None
+
+    def made(self, given: Given) -> Any:
+        """What ``transform`` gives, by the engine where that was found to be the same."""
+        if self.training is not None:
+            return self.training(given.block(self.base))
+        if self.graph is not None:
+            return self.graph.run(given.batch)
+        return self.step.transform(given.rows(self.base))
+
+
+class Stacked(Value):
+    """Parts side by side, as a fitted ColumnTransformer or FeatureUnion puts them.
+
+    Args:
+        parts: The parts, in order.
+        sparse: Whether the whole is a sparse matrix.
+        weights: A factor for each part, or None.
+    """
+
+    def __init__(self, parts: Sequence[Value], sparse: bool, weights: Sequence[float | None]) -> None:
+        self.parts = tuple(parts)
+        self.sparse = sparse
+        self.weights = tuple(weights)
+
+    def made(self, given: Given) -> Any:
+        """The matrix."""
+        import scipy.sparse as sp
+
+        parts = [given.rows(part) for part in self.parts]
+        parts = [part if weight is None else part * weight for part, weight in zip(parts, self.weights, strict=True)]
+        if self.sparse:
+            return sp.hstack([part if sp.issparse(part) else np.asarray(part) for part in parts]).tocsr()
+        return np.hstack([part.toarray() if sp.issparse(part) else np.asarray(part) for part in parts])
+
+
+class Picked(Value):
+    """Some features of what an earlier step made.
+
+    Args:
+        base: What it made.
+        columns: Positions, names, a slice or a mask, as a ColumnTransformer has them.
+    """
+
+    def __init__(self, base: Value, columns: Any) -> None:
+        self.base = base
+        self.columns = columns
+
+    def made(self, given: Given) -> Any:
+        """The features."""
+        from sklearn.utils import _safe_indexing
+
+        return _safe_indexing(given.rows(self.base), self.columns, axis=1)
+
+
+def table_of(frame: Any) -> pa.Table:
+    """A frame that a step gave, as Arrow has it; text and dates of objects, too."""
+    return to_arrow(frame)
+
+
+def frame_of(batch: pa.RecordBatch | pa.Table, nullable: frozenset[str] = frozenset()) -> Any:
+    """Raw columns as ``fit`` would be given them in a pandas frame of all rows.
+
+    Args:
+        batch: The columns.
+        nullable: Those that hold a null somewhere in the data, though not perhaps here.
+    """
+    words, columns = {}, []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind = column.type
+        if name in nullable and not column.null_count:
+            if pa.types.is_integer(kind):
+                column = column.cast(pa.float64(), safe=False)
+            elif pa.types.is_boolean(kind):
+                words[name] = "object"
+        columns.append(column)
+    return Form("pandas", words).frame(pa.table(columns, names=batch.schema.names))
