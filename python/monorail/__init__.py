@@ -4,6 +4,7 @@
 
     import monorail as mr
 
+    model = mr.fit(pipeline, "s3://lake/*.parquet", target="late")   # data of any size
     version = mr.save(model, "flights", example=X)     # compile, prove, store
     flights = mr.load("flights")                       # the serving engine, in this process
     flights.predict(df)                                # the same kind of data out
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .bundle.version import Proof, Version
     from .client import Client
     from .engine import Model, load
+    from .fit.api import fit
     from .score import spark
     from .score.api import score
     from .serve import Server, serve
@@ -43,6 +45,7 @@ __all__ = [
     "Version",
     "__version__",
     "errors",
+    "fit",
     "load",
     "save",
     "score",
@@ -60,6 +63,7 @@ _HOMES = {
     "Signature": ".signature",
     "Version": ".bundle.version",
     "__version__": "._core",
+    "fit": ".fit.api",
     "load": ".engine",
     "save": ".bundle.save",
     "score": ".score.api",

@@ -15,6 +15,7 @@ NAMES = [
     "Version",
     "__version__",
     "errors",
+    "fit",
     "load",
     "save",
     "score",

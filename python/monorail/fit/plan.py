@@ -14,7 +14,7 @@ from ..errors import FitError, MonorailError
 from ..executors import Executor
 from . import graphs
 from .between import Columns, Given, Transformed, Value, frame_of, table_of
-from .compose import Task, UnknownError, fit_step, is_nothing, qualified, refusal
+from .compose import Task, UnknownError, copied, fit_step, is_nothing, qualified, refusal
 from .learning import Inputs, Target
 from .passes import Passed, Reading, Work, run_pass, shared_requests
 from .registry import learner_for, trainer_for
