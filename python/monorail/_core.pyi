@@ -297,3 +297,152 @@ class Server:
 
     def metrics(self) -> str:
         """What ``/metrics`` answers."""
+
+@final
+class Numbers:
+    """Count, extremes, mean and squared deviations of a column of numbers, bools, dates (days) or times (microseconds).
+
+    Exact but for rounding, whatever the batches and parts it was gathered from. Not for two threads at once.
+    """
+
+    def __new__(cls) -> Numbers: ...
+    def update(self, column: object) -> None:
+        """Take the rows of a column: anything with ``__arrow_c_array__``.
+
+        Raises:
+            InputError: ``wrong_type``: it has no numbers.
+        """
+
+    def merge(self, later: Numbers) -> None:
+        """Take what another has gathered from rows behind these."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+
+    @property
+    def nulls(self) -> int:
+        """How many are null."""
+
+    @property
+    def nans(self) -> int:
+        """How many are NaN and not null."""
+
+    @property
+    def infinities(self) -> int:
+        """How many are infinite, either sign."""
+
+    @property
+    def count(self) -> int:
+        """How many are finite."""
+
+    @property
+    def minimum(self) -> int | float | None:
+        """The least finite value: an int unless the column is one of floats; None without any."""
+
+    @property
+    def maximum(self) -> int | float | None:
+        """The greatest finite value."""
+
+    @property
+    def mean(self) -> float:
+        """The mean of the finite values; NaN without any."""
+
+    @property
+    def m2(self) -> float:
+        """The sum of squared deviations of the finite values from their mean."""
+
+    def to_bytes(self) -> bytes:
+        """The state."""
+
+    @staticmethod
+    def from_bytes(state: bytes) -> Numbers:
+        """The state of :meth:`to_bytes`."""
+
+@final
+class Quantiles:
+    """The finite values of a column in order, roughly: a deterministic sketch of bounded size whose bound is certain."""
+
+    def __new__(cls) -> Quantiles: ...
+    def update(self, column: object) -> None:
+        """Take the rows of a column, as :meth:`Numbers.update` does."""
+
+    def merge(self, later: Quantiles) -> None:
+        """Take what another has gathered from rows behind these."""
+
+    @property
+    def count(self) -> int:
+        """How many finite values."""
+
+    @property
+    def rank_error(self) -> int:
+        """By how many ranks an answer may be wrong at most; 0 while all values are held."""
+
+    def at(self, ranks: Sequence[int]) -> list[float]:
+        """The values at these ranks, 0 the least; the first and the last are exact."""
+
+    def brackets(self, ranks: Sequence[int]) -> list[tuple[float, float]]:
+        """Ranges of values, in order and apart, in which the values at these ranks lie for certain."""
+
+    def to_bytes(self) -> bytes:
+        """The state."""
+
+    @staticmethod
+    def from_bytes(state: bytes) -> Quantiles:
+        """The state of :meth:`to_bytes`."""
+
+@final
+class Counts:
+    """How often each value of a column is there.
+
+    Args:
+        limit: Above twice so many different values, or 32 MiB of them, only the most frequent are kept, and counts are
+            estimates; None keeps all.
+    """
+
+    def __new__(cls, limit: int | None = None) -> Counts: ...
+    def update(self, column: object) -> None:
+        """Take the rows of a column: text of any layout, numbers, bools, dates, times, or a dictionary of such.
+
+        Raises:
+            InputError: ``wrong_type``: values of its type are not counted, or it is of another type than before.
+        """
+
+    def merge(self, later: Counts) -> None:
+        """Take what another has gathered from rows behind these."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+
+    @property
+    def nulls(self) -> int:
+        """How many are null."""
+
+    @property
+    def nans(self) -> int:
+        """How many are NaN and not null."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether no value was given up."""
+
+    @property
+    def distinct(self) -> int:
+        """How many different values; an estimate if not exact."""
+
+    def sorted(self) -> ArrowStream:
+        """Columns ``value`` and ``count``, in the order of the values: large strings, int64, uint64 or float64.
+
+        Dates and times are int64 in their own unit, bools 0 and 1; zero has no sign.
+        """
+
+    def top(self, most: int) -> ArrowStream:
+        """The most frequent values; of equally frequent ones the lesser first."""
+
+    def to_bytes(self) -> bytes:
+        """The state."""
+
+    @staticmethod
+    def from_bytes(state: bytes) -> Counts:
+        """The state of :meth:`to_bytes`."""

@@ -32,5 +32,6 @@ pub mod names;
 pub mod registry;
 pub mod settings;
 pub mod signature;
+pub mod statistics;
 mod suggest;
 pub mod values;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi};
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
-use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray, make_array};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use monorail_core::error::{Code, Error};
 use pyo3::prelude::*;
@@ -33,13 +33,7 @@ impl Table {
             return py.detach(|| Self::from_stream(stream)).map_err(|e| unreadable(py, &e));
         }
         if data.hasattr("__arrow_c_array__")? {
-            let pair = data.call_method0("__arrow_c_array__")?.cast_into::<PyTuple>()?;
-            let schema = pair.get_item(0)?.cast_into::<PyCapsule>()?.pointer_checked(Some(c"arrow_schema"))?;
-            let array = pair.get_item(1)?.cast_into::<PyCapsule>()?.pointer_checked(Some(c"arrow_array"))?;
-            // SAFETY: as above, for a schema and an array.
-            let (schema, array) = unsafe {
-                (FFI_ArrowSchema::from_raw(schema.as_ptr().cast()), FFI_ArrowArray::from_raw(array.as_ptr().cast()))
-            };
+            let (schema, array) = array_from_python(data)?;
             return Self::from_array(&schema, array).map_err(|e| unreadable(py, &e));
         }
         let kind = data.get_type().name()?;
@@ -62,6 +56,22 @@ impl Table {
         let batch = RecordBatch::from(StructArray::from(data));
         Ok(Self { schema: batch.schema(), batches: vec![batch] })
     }
+}
+
+/// Takes one column from anything with `__arrow_c_array__`.
+pub fn column_from_python(data: &Bound<'_, PyAny>) -> PyResult<ArrayRef> {
+    let (schema, array) = array_from_python(data)?;
+    // SAFETY: both come from one producer, which vouches that they belong together.
+    let data = unsafe { from_ffi(array, &schema) }.map_err(|e| unreadable(data.py(), &e))?;
+    Ok(make_array(data))
+}
+
+fn array_from_python(data: &Bound<'_, PyAny>) -> PyResult<(FFI_ArrowSchema, FFI_ArrowArray)> {
+    let pair = data.call_method0("__arrow_c_array__")?.cast_into::<PyTuple>()?;
+    let schema = pair.get_item(0)?.cast_into::<PyCapsule>()?.pointer_checked(Some(c"arrow_schema"))?;
+    let array = pair.get_item(1)?.cast_into::<PyCapsule>()?.pointer_checked(Some(c"arrow_array"))?;
+    // SAFETY: the capsules' names say what they point to; `from_raw` moves both out and leaves them released.
+    Ok(unsafe { (FFI_ArrowSchema::from_raw(schema.as_ptr().cast()), FFI_ArrowArray::from_raw(array.as_ptr().cast())) })
 }
 
 fn unreadable(py: Python<'_>, error: &ArrowError) -> PyErr {

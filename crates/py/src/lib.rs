@@ -13,6 +13,7 @@ mod errors;
 mod records;
 mod registry;
 mod server;
+mod statistics;
 
 #[pymodule]
 mod _core {
@@ -26,6 +27,8 @@ mod _core {
     use registry::{Draft, Registry};
     #[pymodule_export]
     use server::{Server, bench};
+    #[pymodule_export]
+    use statistics::{Counts, Numbers, Quantiles};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

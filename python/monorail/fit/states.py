@@ -1,8 +1,7 @@
-"""What statistics gather: numbers, quantiles and counts of a column, exact ranks, numbers of all features."""
+"""What statistics gather: numbers, quantiles and counts of one column, and its exact values at some ranks."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,197 +9,229 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from .. import _core
+from ..data import read_stream
+
 #: Its functions are made at import, so type checkers know none of them.
 pc: Any = pyarrow.compute
-#: Ranks of a sketch are wrong by at most this share of the values, up to a billion of them.
-RANK_ERROR = 0.002
+#: Values that are kept between brackets before equal ones are put together.
+_LOOSE = 1 << 20
 
 
-class Numbers:
-    """Numbers of one column. Dates count days, times microseconds since 1970, bools 0 and 1.
+class _State:
+    """A state that Rust keeps: it travels as bytes."""
 
-    Attributes:
-        rows: How many rows.
-        nulls: How many are null.
-        nans: How many are NaN and not null.
-        infinities: How many are infinite, either sign.
-        count: How many are finite; what follows is of these.
-        minimum: The least: an int of whole numbers, else a float; None where there is none.
-        maximum: The greatest.
-        mean: NaN where there is none.
-        m2: Sum of squared deviations from the mean.
-    """
+    _kind: Any
+    _core: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_core": self._core.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _core=self._kind.from_bytes(state["_core"]))
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it travels as."""
+        return len(self._core.to_bytes())
+
+
+class Numbers(_State):
+    """Numbers of one column. Dates count days, times microseconds since 1970, bools 0 and 1."""
+
+    _kind = _core.Numbers
 
     def __init__(self) -> None:
-        self.rows = self.nulls = self.nans = self.infinities = self.count = 0
-        self.minimum: int | float | None = None
-        self.maximum: int | float | None = None
-        self.mean = float("nan")
-        self.m2 = 0.0
-
-    def variance(self, ddof: int = 0) -> float:
-        """Variance of the finite values; NaN where there are too few."""
-        return self.m2 / (self.count - ddof) if self.count > ddof else float("nan")
+        self._core = _core.Numbers()
 
     def update(self, column: pa.Array) -> None:
-        """Take the rows of a column."""
-        self.rows += len(column)
-        self.nulls += column.null_count
-        values = plain(column)
-        nan = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-        finite = np.isfinite(values)
-        self.nans += int(nan.sum())
-        self.infinities += int((~finite & ~nan).sum())
-        values = values[finite]
-        if len(values):
-            mean = float(values.mean(dtype=np.float64))
-            off = values - np.float64(mean)
-            self._add(len(values), values.min().item(), values.max().item(), mean + float(off.mean()), float(off @ off))
+        """Take the rows of a column.
+
+        Raises:
+            InputError: ``wrong_type``: it is not one of numbers, bools, dates or times.
+        """
+        self._core.update(column)
 
     def merge(self, later: Numbers) -> None:
         """Take what another has gathered from rows behind these."""
-        self.rows += later.rows
-        self.nulls += later.nulls
-        self.nans += later.nans
-        self.infinities += later.infinities
-        if later.count:
-            self._add(later.count, later.minimum, later.maximum, later.mean, later.m2)
+        self._core.merge(later._core)
 
-    def _add(self, count: int, least: Any, most: Any, mean: float, m2: float) -> None:
-        if not self.count:
-            self.count, self.minimum, self.maximum, self.mean, self.m2 = count, least, most, mean, m2
-            return
-        both = self.count + count
-        off = mean - self.mean
-        self.m2 += m2 + off * off * (self.count * count / both)
-        self.mean += off * count / both
-        self.count = both
-        self.minimum, self.maximum = min(self.minimum or 0, least), max(self.maximum or 0, most)
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return self._core.rows
 
+    @property
+    def nulls(self) -> int:
+        """How many are null."""
+        return self._core.nulls
 
-class Features:
-    """Numbers of every feature: arrays of one element a feature, of the finite values.
+    @property
+    def nans(self) -> int:
+        """How many are NaN and not null."""
+        return self._core.nans
 
-    Attributes:
-        rows: How many rows.
-        nans: NaN and nulls.
-        infinities: Infinite values.
-        counts: Finite values; all rows but those above, zeros of a sparse matrix too.
-        zeros: How many of the finite values are zero.
-        minimum: NaN where there is none, as in ``maximum`` and ``mean``.
-        maximum: The greatest.
-        mean: Their mean.
-        m2: Sums of squared deviations from the mean.
-    """
+    @property
+    def infinities(self) -> int:
+        """How many are infinite, either sign."""
+        return self._core.infinities
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.nans = self.infinities = self.counts = self.zeros = np.zeros(0, np.int64)
-        self.minimum = self.maximum = self.mean = self.m2 = np.zeros(0)
+    @property
+    def count(self) -> int:
+        """How many are finite; what follows is of these."""
+        return self._core.count
 
-    def variance(self, ddof: int = 0) -> np.ndarray:
-        """Variances of the finite values; NaN where there are too few."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.counts > ddof, self.m2 / (self.counts - ddof), np.nan)
+    @property
+    def minimum(self) -> int | float | None:
+        """The least: an int of whole numbers, dates and times, else a float; None where there is none."""
+        return self._core.minimum
 
-    def update(self, matrix: Any) -> None:
-        """Take the rows of a matrix, dense or sparse."""
-        if not matrix.shape[0]:
-            return
-        self.merge(_features_of(matrix.tocsc() if hasattr(matrix, "toarray") else matrix))
+    @property
+    def maximum(self) -> int | float | None:
+        """The greatest."""
+        return self._core.maximum
 
-    def merge(self, later: Features) -> None:
-        """Take what another has gathered from rows behind these."""
-        if not later.rows:
-            return
-        if not self.rows:
-            self.__dict__.update(later.__dict__)
-            return
-        both = np.maximum(self.counts + later.counts, 1)
-        mine, others = np.where(self.counts > 0, self.mean, 0.0), np.where(later.counts > 0, later.mean, 0.0)
-        off = np.where((self.counts > 0) & (later.counts > 0), others - mine, 0.0)
-        mean = np.where(self.counts > 0, mine + off * (later.counts / both), others)
-        self.m2 = self.m2 + later.m2 + off * off * (self.counts * (later.counts / both))
-        self.counts = self.counts + later.counts
-        self.mean = np.where(self.counts > 0, mean, np.nan)
-        self.minimum, self.maximum = np.fmin(self.minimum, later.minimum), np.fmax(self.maximum, later.maximum)
-        self.nans, self.infinities = self.nans + later.nans, self.infinities + later.infinities
-        self.zeros, self.rows = self.zeros + later.zeros, self.rows + later.rows
+    @property
+    def mean(self) -> float:
+        """Their mean; NaN where there are none."""
+        return self._core.mean
+
+    @property
+    def m2(self) -> float:
+        """The sum of their squared deviations from the mean."""
+        return self._core.m2
+
+    def variance(self, ddof: int = 0) -> float:
+        """Their variance; NaN where there are too few."""
+        return self.m2 / (self.count - ddof) if self.count > ddof else float("nan")
 
 
-def _features_of(matrix: Any) -> Features:
-    """The numbers of one block."""
-    made = Features()
-    made.rows, width = matrix.shape
-    found = [_feature(_column(matrix, place), made.rows) for place in range(width)]
-    arrays = [np.array(values) for values in zip(*found, strict=True)] or [np.zeros(0)] * 8
-    made.nans, made.infinities, made.counts, made.zeros, made.minimum, made.maximum, made.mean, made.m2 = arrays
-    return made
+class Quantiles(_State):
+    """The finite values of a column in order, roughly. It does not depend on how rows were cut into batches."""
 
-
-def _column(matrix: Any, place: int) -> np.ndarray:
-    """The values of a feature; those that a sparse matrix stores."""
-    if hasattr(matrix, "indptr"):
-        return matrix.data[matrix.indptr[place] : matrix.indptr[place + 1]]
-    return matrix[:, place]
-
-
-def _feature(values: np.ndarray, rows: int) -> tuple[Any, ...]:
-    """Numbers of one feature; what is missing of ``rows`` is zero."""
-    nans = int(np.isnan(values).sum())
-    finite = np.ascontiguousarray(values[np.isfinite(values)], np.float64)
-    infinities = len(values) - nans - len(finite)
-    hidden = rows - len(values)
-    count = len(finite) + hidden
-    zeros = hidden + len(finite) - int(np.count_nonzero(finite))
-    if not count:
-        return nans, infinities, 0, zeros, np.nan, np.nan, np.nan, 0.0
-    mean = finite.sum() / count
-    off = finite - mean
-    m2 = off @ off + hidden * mean * mean
-    ends = ([0.0] if hidden else []) + ([finite.min(), finite.max()] if len(finite) else [])
-    return nans, infinities, count, zeros, min(ends), max(ends), mean, m2
-
-
-class Quantiles:
-    """The finite values of a column in order, roughly.
-
-    Attributes:
-        count: How many values; nulls, NaN and infinities are not among them.
-        rank_error: By how many ranks an answer may be wrong at most; 0 while all values are held.
-    """
+    _kind = _core.Quantiles
 
     def __init__(self) -> None:
-        self.count = 0
-        self.rank_error = 0
-        self._values: list[np.ndarray] = []
+        self._core = _core.Quantiles()
 
     def update(self, column: pa.Array) -> None:
-        """Take the rows of a column."""
-        values = finite(column)
-        self._values.append(values)
-        self.count += len(values)
+        """Take the rows of a column.
+
+        Raises:
+            InputError: ``wrong_type``: it is not one of numbers, bools, dates or times.
+        """
+        self._core.update(column)
 
     def merge(self, later: Quantiles) -> None:
         """Take what another has gathered from rows behind these."""
-        self._values += later._values
-        self.count += later.count
+        self._core.merge(later._core)
+
+    @property
+    def count(self) -> int:
+        """How many values; nulls, NaN and infinities are not among them."""
+        return self._core.count
+
+    @property
+    def rank_error(self) -> int:
+        """By how many ranks an answer may be wrong at most; 0 while all values are held."""
+        return self._core.rank_error
 
     def at(self, wanted: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The values at these ranks, 0 the least; float64."""
-        return self._sorted()[np.asarray(wanted, np.int64)]
+        """The values at these ranks, 0 the least; float64. The first and the last are exact."""
+        return np.array(self._core.at(_ranks(wanted)), np.float64)
 
     def brackets(self, wanted: Sequence[int] | np.ndarray) -> list[tuple[float, float]]:
         """Ranges of values, in order and apart, in which the values at these ranks lie for certain."""
-        return [(float(value), float(value)) for value in np.unique(self.at(wanted))]
+        return self._core.brackets(_ranks(wanted))
 
-    def _sorted(self) -> np.ndarray:
-        self._values = [np.sort(np.concatenate([np.zeros(0), *self._values]))]
-        return self._values[0]
+
+class Counts(_State):
+    """How often each value of a column is there.
+
+    Args:
+        limit: Above twice so many different values only the most frequent are kept, and counts are estimates.
+    """
+
+    _kind = _core.Counts
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._core = _core.Counts(limit)
+        self._type: pa.DataType | None = None
+
+    def update(self, column: pa.Array) -> None:
+        """Take the rows of a column.
+
+        Raises:
+            InputError: ``wrong_type``: values of its type are not counted.
+        """
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if self._type is None or pa.types.is_null(self._type):
+            self._type = kind
+        self._core.update(column)
+
+    def merge(self, later: Counts) -> None:
+        """Take what another has gathered from rows behind these."""
+        if self._type is None or pa.types.is_null(self._type):
+            self._type = later._type
+        self._core.merge(later._core)
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return self._core.rows
+
+    @property
+    def nulls(self) -> int:
+        """How many are null."""
+        return self._core.nulls
+
+    @property
+    def nans(self) -> int:
+        """How many are NaN and not null."""
+        return self._core.nans
+
+    @property
+    def exact(self) -> bool:
+        """Whether the counts are exact: always, unless there is a limit."""
+        return self._core.exact
+
+    @property
+    def distinct(self) -> int:
+        """How many different values, null and NaN apart; within about 2 % where not exact."""
+        return self._core.distinct
+
+    @property
+    def values(self) -> pa.Array:
+        """The different values in order (text by code point), of the column's type; a dictionary's as its values."""
+        return self._sorted().column("value").combine_chunks()
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each of ``values`` is there, int64."""
+        return self._sorted().column("count").to_numpy()
+
+    def top(self, most: int) -> list[tuple[Any, int]]:
+        """The most frequent values and their counts; of equally frequent ones the lesser value first."""
+        found = self._typed(self._core.top(most))
+        return list(zip(found.column("value").to_pylist(), found.column("count").to_pylist(), strict=True))
+
+    def _sorted(self) -> pa.Table:
+        return self._typed(self._core.sorted())
+
+    def _typed(self, found: Any) -> pa.Table:
+        """Values in the column's own type."""
+        table = read_stream(found)
+        values, kind = table.column("value"), self._type or pa.null()
+        if pa.types.is_date32(kind) or pa.types.is_boolean(kind):
+            values = values.cast(pa.int32() if pa.types.is_date32(kind) else pa.uint8())
+        return pa.table({"value": values.cast(kind), "count": table.column("count")})
 
 
 class Order:
     """The exact values between some brackets, and how many lie below each.
+
+    Args:
+        brackets: Ranges of values, in order and apart.
 
     Attributes:
         count: How many finite values the column has.
@@ -208,110 +239,90 @@ class Order:
 
     def __init__(self, brackets: Sequence[tuple[float, float]]) -> None:
         self.count = 0
-        self._low = np.array([low for low, _ in brackets])
-        self._high = np.array([high for _, high in brackets])
+        self._low = np.array([low for low, _ in brackets], np.float64)
+        self._high = np.array([high for _, high in brackets], np.float64)
         self._below = np.zeros(len(brackets), np.int64)
         self._kept: list[list[np.ndarray]] = [[] for _ in brackets]
+        #: Different values between the brackets, and how often each is there.
+        self._values: list[np.ndarray] = [np.zeros(0) for _ in brackets]
+        self._times: list[np.ndarray] = [np.zeros(0, np.int64) for _ in brackets]
+        self._loose = 0
 
     def update(self, column: pa.Array) -> None:
         """Take the rows of a column."""
-        values = np.sort(finite(column))
+        values = np.sort(_finite(column))
         self.count += len(values)
         starts = np.searchsorted(values, self._low, "left")
         ends = np.searchsorted(values, self._high, "right")
         self._below += starts
         for kept, start, end in zip(self._kept, starts, ends, strict=True):
-            kept.append(values[start:end])
+            # A copy: a view would keep the whole column.
+            kept.append(values[start:end].copy())
+            self._loose += int(end - start)
+        if self._loose > _LOOSE:
+            self._tighten()
 
     def merge(self, later: Order) -> None:
         """Take what another has gathered from rows behind these."""
+        later._tighten()
+        self._tighten()
         self.count += later.count
         self._below += later._below
-        for kept, more in zip(self._kept, later._kept, strict=True):
-            kept += more
+        for place in range(len(self._kept)):
+            values = np.concatenate([self._values[place], later._values[place]])
+            times = np.concatenate([self._times[place], later._times[place]])
+            self._values[place], self._times[place] = _together(values, times)
 
     def at(self, wanted: Sequence[int] | np.ndarray) -> np.ndarray:
         """The values at these ranks, 0 the least; only those that the brackets were made for."""
-        held = [np.sort(np.concatenate([np.zeros(0), *kept])) for kept in self._kept]
+        self._tighten()
+        wanted = np.asarray(wanted, np.int64)
+        bracket = np.searchsorted(self._below, wanted, "right") - 1
         made = np.empty(len(wanted))
-        for place, rank in enumerate(np.asarray(wanted, np.int64)):
-            bracket = int(np.searchsorted(self._below, rank, "right")) - 1
-            made[place] = held[bracket][rank - self._below[bracket]]
+        for place in np.unique(bracket):
+            here = bracket == place
+            upto = np.cumsum(self._times[place])
+            made[here] = self._values[place][np.searchsorted(upto, wanted[here] - self._below[place], "right")]
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._tighten()
+        return dict(vars(self))
 
-class Counts:
-    """How often each value of a column is there.
-
-    Attributes:
-        rows: How many rows.
-        nulls: How many are null.
-        nans: How many are NaN and not null.
-        exact: Whether the counts are exact: always, unless there is a limit.
-    """
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.rows = self.nulls = self.nans = 0
-        self.exact = True
-        self._type: pa.DataType | None = None
-        self._counter: Counter[Any] = Counter()
-
-    @property
-    def distinct(self) -> int:
-        """How many different values, nulls and NaN apart; an estimate where not exact."""
-        return len(self._counter)
-
-    @property
-    def values(self) -> pa.Array:
-        """The different values in order (text by code point), of the column's type; a dictionary's as its values."""
-        return pa.array(sorted(self._counter), self._type)
-
-    @property
-    def counts(self) -> np.ndarray:
-        """How often each of ``values`` is there, int64."""
-        return np.array([count for _, count in sorted(self._counter.items())], np.int64)
-
-    def top(self, most: int) -> list[tuple[Any, int]]:
-        """The most frequent values and their counts; of equally frequent ones the lesser value first."""
-        return sorted(self._counter.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
-
-    def update(self, column: pa.Array) -> None:
-        """Take the rows of a column."""
-        self.rows += len(column)
-        self.nulls += column.null_count
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        self._type = column.type
-        column = pc.drop_null(column)
-        if pa.types.is_floating(column.type):
-            nan = pc.is_nan(column)
-            self.nans += pc.sum(nan).as_py() or 0
-            column = pc.add(column.filter(pc.invert(nan)), pa.scalar(0.0, column.type))
-        for pair in pc.value_counts(column):
-            self._counter[pair["values"].as_py()] += pair["counts"].as_py()
-
-    def merge(self, later: Counts) -> None:
-        """Take what another has gathered from rows behind these."""
-        self.rows += later.rows
-        self.nulls += later.nulls
-        self.nans += later.nans
-        self._type = self._type or later._type
-        self._counter.update(later._counter)
+    def _tighten(self) -> None:
+        """Put equal values together, so that ties take no memory."""
+        if not any(self._kept):
+            return
+        for place, kept in enumerate(self._kept):
+            values = np.concatenate([self._values[place], *kept])
+            times = np.concatenate([self._times[place], np.ones(len(values) - len(self._times[place]), np.int64)])
+            self._values[place], self._times[place] = _together(values, times)
+            kept.clear()
+        self._loose = 0
 
 
-def plain(column: pa.Array) -> np.ndarray:
-    """The values of a column of numbers that are not null; dates as days, times as microseconds, bools as 0 and 1."""
+def _together(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each value once, in order, and how often it is there."""
+    order = np.argsort(values, kind="stable")
+    values, times = values[order], times[order]
+    first = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
+    return values[first], np.add.reduceat(times, first) if len(first) else times
+
+
+def _ranks(wanted: Sequence[int] | np.ndarray) -> list[int]:
+    return np.asarray(wanted, np.int64).tolist()
+
+
+def _finite(column: pa.Array) -> np.ndarray:
+    """The finite values of a column of numbers as float64; dates as days, times as microseconds, bools as 0 and 1."""
     kind = column.type
+    if pa.types.is_null(kind):
+        return np.zeros(0)
     if pa.types.is_date32(kind):
         column = column.cast(pa.int32())
     elif pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.int64())
     elif pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
-    return pc.drop_null(column).to_numpy(zero_copy_only=False)
-
-
-def finite(column: pa.Array) -> np.ndarray:
-    """The finite values of a column of numbers as float64."""
-    values = plain(column).astype(np.float64)
+    values = np.asarray(pc.drop_null(column).to_numpy(zero_copy_only=False), np.float64)
     return values[np.isfinite(values)]

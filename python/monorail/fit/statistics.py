@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .learning import Block, Statistic
-from .states import Counts, Features, Numbers, Order, Quantiles
+from .features import Features
+from .states import Counts, Numbers, Order, Quantiles
 
 __all__ = [
     "Counts",
