@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .learning import Block, Statistic
 from .features import Features
+from .learning import Block, Statistic
 from .states import Counts, Numbers, Order, Quantiles
 
 __all__ = [
