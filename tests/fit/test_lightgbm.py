@@ -13,8 +13,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
-from sklearn.base import clone
-from tests.support.training import MadeRows
+from tests.support.training import MadeRows, plainly, refusal, trained
 
 from monorail.adapters.frames import Form
 from monorail.errors import FitError, InputError
@@ -46,23 +45,6 @@ def features(rows: int = 1_500, seed: int = 0) -> np.ndarray:
 def classes(matrix: np.ndarray, many: int) -> np.ndarray:
     """As many classes, learnable."""
     return np.digitize(np.nansum(matrix, axis=1), np.linspace(5, 14, many - 1))
-
-
-def trained(estimator: Any, rows: MadeRows) -> Any:
-    """A copy of the estimator, fitted by its trainer."""
-    copy: Any = clone(estimator)
-    kind = trainer_for(copy)
-    assert kind is not None
-    trainer = kind(copy, rows.inputs)
-    assert trainer.refusal() is None
-    trainer.fit(rows)
-    return copy
-
-
-def plainly(estimator: Any, *data: Any, **more: Any) -> Any:
-    """A copy of the estimator, fitted by its own ``fit``."""
-    copy: Any = clone(estimator)
-    return copy.fit(*data, **more)
 
 
 def assert_same(plain: Any, ours: Any) -> None:
@@ -238,17 +220,12 @@ def test_the_rows_wanted_first_are_those_that_are_taken():
     ],
 )
 def test_what_cannot_be_fitted_says_why(model, why):
-    kind = trainer_for(model)
-    assert kind is not None
-    assert why in (kind(model, MadeRows(features(), np.zeros(1_500)).inputs).refusal() or "")
+    assert why in refusal(model, MadeRows(features(), np.zeros(1_500)))
 
 
 def test_columns_that_are_no_numbers_are_refused_by_name():
-    model = LGBMClassifier()
-    kind = trainer_for(model)
     rows = MadeRows(pa.table({"a": [1.0, 2.0], "town": ["x", "y"]}), [0, 1])
-    assert kind is not None
-    assert "column town" in (kind(model, rows.inputs).refusal() or "")
+    assert "column town" in refusal(LGBMClassifier(), rows)
 
 
 def test_bad_targets_and_bad_columns_are_named():

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from sklearn.base import clone
 
 from monorail.adapters.frames import Form
 from monorail.executors import Executor
 from monorail.executors.local import LocalExecutor
 from monorail.fit.learning import Block, Inputs, Target
+from monorail.fit.registry import trainer_for
 from monorail.fit.training import TrainingRows
 
 #: More values of a target than this are not counted, as in a real pass.
@@ -132,6 +134,30 @@ class MadeRows(TrainingRows):
     def kept(self) -> TrainingRows:
         """Itself: the rows are in memory already."""
         return self
+
+
+def trained(estimator: Any, rows: TrainingRows) -> Any:
+    """A copy of the estimator, fitted by its trainer."""
+    copy: Any = clone(estimator)
+    kind = trainer_for(copy)
+    assert kind is not None, f"no trainer of {type(copy).__name__}"
+    trainer = kind(copy, rows.inputs)
+    assert trainer.refusal() is None
+    trainer.fit(rows)
+    return copy
+
+
+def plainly(estimator: Any, *data: Any, **more: Any) -> Any:
+    """A copy of the estimator, fitted by its own ``fit``."""
+    copy: Any = clone(estimator)
+    return copy.fit(*data, **more)
+
+
+def refusal(estimator: Any, rows: TrainingRows) -> str:
+    """Why the estimator's trainer refuses it; empty where it does not."""
+    kind = trainer_for(estimator)
+    assert kind is not None, f"no trainer of {type(estimator).__name__}"
+    return kind(estimator, rows.inputs).refusal() or ""
 
 
 def found(target: pa.Array) -> Target:
