@@ -19,6 +19,7 @@ MODULES = (
     "monorail.fit.sklearn.encode",
     "monorail.fit.sklearn.target",
     "monorail.fit.sklearn.text",
+    "monorail.fit.sklearn.function",
     "monorail.fit.sklearn.linear",
     "monorail.fit.sklearn.logistic",
     "monorail.fit.sklearn.incremental",
