@@ -7,20 +7,26 @@ import io
 import sys
 import sysconfig
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def packed(cloudpickle: Any, content: Any) -> bytes:
+def packed(cloudpickle: Any, content: Any, named: Callable[[Any], Any] | None = None) -> bytes:
     """Pickle it; code that no installed package brings goes in by value.
 
     Args:
         cloudpickle: The module that pickles.
         content: Anything that can be pickled.
+        named: What an object is called instead of being pickled (``persistent_id`` of the standard library); None for
+            those that are pickled.
     """
     registered: list[types.ModuleType] = []
 
     class Packer(cloudpickle.CloudPickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return None if named is None else named(obj)
+
         def reducer_override(self, obj: Any) -> Any:
             module = obj if isinstance(obj, types.ModuleType) else _module_of(obj)
             if module is not None and module not in registered and is_own(module):
