@@ -60,12 +60,14 @@ class Source(Protocol):
         schema: Names and types of its columns.
         fragments: Its parts, in the order of its rows.
         rows: How many rows it holds; None where only reading tells.
+        notes: What the user should be told of how it is read: a line for each column that was widened, say.
     """
 
     name: str
     schema: pa.Schema
     fragments: list[Fragment]
     rows: int | None
+    notes: tuple[str, ...]
 
     def __enter__(self) -> Source: ...
     def __exit__(self, *reason: object) -> None: ...

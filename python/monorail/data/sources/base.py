@@ -23,12 +23,14 @@ class Fragments:
         fragments: Iterable[Fragment],
         *,
         rows: int | None = None,
+        notes: Iterable[str] = (),
         at_end: Callable[[], object] | None = None,
     ) -> None:
         self.name = name
         self.schema = schema
         self.fragments = list(fragments)
         self.rows = rows
+        self.notes = tuple(notes)
         self._end = ExitStack()
         if at_end is not None:
             self._end.callback(at_end)
@@ -61,6 +63,25 @@ def filter_expression(filters: Any) -> pc.Expression | None:
             f"filters cannot be read: {error}",
             code="malformed_request",
             hint="give a pyarrow.compute expression, or a list such as [('month', '>', 3)]",
+        ) from error
+
+
+def check_filter(kept: pc.Expression | None, schema: pa.Schema) -> None:
+    """Refuse a filter by a column that is not there, or that its type cannot be compared so.
+
+    Raises:
+        InputError: ``malformed_request``.
+    """
+    if kept is None:
+        return
+    try:
+        filtered(pa.RecordBatch.from_pylist([], schema=schema), kept)
+    except (pa.ArrowException, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            f"the filter {kept} cannot be applied: {first}",
+            code="malformed_request",
+            hint=f"filter by {', '.join(schema.names[:8])}{', …' if len(schema.names) > 8 else ''}",
         ) from error
 
 
