@@ -39,6 +39,11 @@ def is_sparse(inputs: Inputs) -> bool:
     return hasattr(inputs.sample, "toarray")
 
 
+def holds_objects(inputs: Inputs) -> bool:
+    """Whether the step gets a matrix of Python objects."""
+    return not inputs.names and getattr(inputs.sample, "dtype", None) == np.dtype(object)
+
+
 class Features:
     """The numbers of a step's features, an array of one element a feature each.
 
@@ -182,11 +187,11 @@ def proxy(inputs: Inputs, features: Features, values: np.ndarray) -> Any:
 
 
 def float_type(inputs: Inputs, features: Features) -> np.dtype:
-    """The float type of the matrix that scikit-learn makes of all rows: float32 or float64."""
+    """The float type of the matrix that scikit-learn makes of all rows: float64 unless all are narrower."""
     from sklearn.utils import check_array
 
     rows = probe_rows(inputs, features.missing > 0)
-    floats: Any = [np.float64, np.float32]
+    floats: Any = [np.float64, np.float32, np.float16]
     return check_array(rows, dtype=floats, accept_sparse=True, ensure_all_finite=False).dtype
 
 
@@ -210,6 +215,11 @@ class NumericLearner(Learner):
         for place, kind in enumerate(self.inputs.types):
             if not is_number(kind):
                 return f"column {named(self.inputs, place)!r} is {kind}, and {type(self.step).__name__} takes numbers"
+        if holds_objects(self.inputs):
+            try:
+                np.asarray(self.inputs.sample, np.float64)
+            except (ValueError, TypeError):
+                return f"its input is a matrix of objects, and {type(self.step).__name__} takes numbers"
         return self.parameters() or self.contradiction()
 
     def parameters(self) -> str | None:

@@ -125,7 +125,8 @@ class QuantileLearner(NumericLearner):
 
     def __init__(self, step: Any, inputs: Inputs) -> None:
         super().__init__(step, inputs)
-        self.ordered = Ordered(inputs, [p for p, kind in enumerate(inputs.types) if not pa.types.is_null(kind)])
+        empty = [bool(inputs.names) and pa.types.is_null(kind) for kind in inputs.types]
+        self.ordered = Ordered(inputs, [place for place in range(inputs.width) if not empty[place]])
         self._features: Features | None = None
 
     def refusal(self) -> str | None:
