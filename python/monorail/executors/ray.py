@@ -54,8 +54,7 @@ class RayExecutor:
 
     def map(self, function: Callable[[Any, Any], Any], items: Iterable[Any], *, shared: Any = None) -> Iterator[Any]:
         """``function(shared, item)`` for every item; results in the order of the items."""
-        with sending(self._send):
-            held = [self._ray.put(packed(self._ray.cloudpickle, (function, shared)))]
+        held = [self.put((function, shared))]
         key = os.urandom(16)
         order: deque[Any] = deque()
         pending: list[Any] = []
@@ -83,6 +82,11 @@ class RayExecutor:
         finally:
             for reference in pending:
                 self._ray.cancel(reference)
+
+    def put(self, content: Any) -> Any:
+        """A reference to anything, pickled and put where workers can get it; rows that lie here go there once."""
+        with sending(self._send):
+            return self._ray.put(packed(self._ray.cloudpickle, content))
 
     def _result(self, reference: Any) -> Any:
         """What a task gave, or the exception of its function."""
