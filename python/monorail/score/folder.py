@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.fs as fs
 
+from ..data.sources.places import address, file_system
 from ..errors import InputError
 
 #: Bytes sent to an object store at once.
@@ -23,23 +24,30 @@ class Folder:
 
     Attributes:
         name: As errors call it.
-        local: Whether it lies in this machine's file system.
     """
 
     def __init__(self, where: str | os.PathLike[str]) -> None:
-        """Args: where: A path, or a URL such as ``s3://bucket/folder``.
+        """Name a folder; it need not be there.
+
+        Args:
+            where: A path, or a URL such as ``s3://bucket/folder``.
 
         Raises:
             InputError: ``malformed_request``: no such kind of URL.
         """
         self.name = os.fspath(where)
-        self.local = "://" not in self.name or self.name.startswith("file://")
-        if self.local:
-            path = self.name.removeprefix("file://")
-            self._root = str(Path(path).expanduser().absolute())
-            self._files: fs.FileSystem | None = None
-        else:
-            self._files, self._root = open_store(self.name)
+        self._place, path = address(self.name)
+        self._root = path if self._place is not None else str(Path(path).expanduser().absolute())
+
+    @property
+    def local(self) -> bool:
+        """Whether it lies in this machine's file system."""
+        return self._place is None
+
+    @property
+    def _files(self) -> fs.FileSystem | None:
+        """The object store's file system, opened where it is used: it has secrets, which do not travel."""
+        return None if self._place is None else file_system(self._place)
 
     def path(self, name: str) -> str:
         """Where a file of it is, as its file system names it."""
@@ -203,15 +211,3 @@ class Folder:
 
     def _store(self) -> fs.FileSystem:
         return self._files if self._files is not None else fs.LocalFileSystem()
-
-
-def open_store(url: str) -> tuple[fs.FileSystem, str]:
-    """The object store of a URL, and the path in it; credentials and endpoint come from the environment."""
-    try:
-        return fs.FileSystem.from_uri(url)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(
-            f"{url} cannot be opened: {error}",
-            code="malformed_request",
-            hint="name a folder, or s3:// or gs:// and a path",
-        ) from error

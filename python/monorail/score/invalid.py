@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ..data.sources.base import columns_of, filtered
+from ..data.sources.parquet import footer
+from ..data.sources.places import Place
 from ..errors import InputError
 from .scorer import Scorer, answers_of
 
@@ -17,6 +19,7 @@ from .scorer import Scorer, answers_of
 SLICE_ROWS = 256
 #: Faults that one error lists at most, as Rust's table of errors has it.
 MOST_DETAILS = 100
+_NUMBER = "monorail number"
 #: Columns of the side file besides those that were read.
 PLACE = pa.schema(
     [
@@ -93,10 +96,11 @@ def _by_row(error: InputError) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def side_rows(batch: pa.RecordBatch, judged: Judged, fragment: Any, first: int) -> pa.Table:
+def side_rows(scorer: Scorer, batch: pa.RecordBatch, judged: Judged, fragment: Any, first: int) -> pa.Table:
     """The rows that could not be scored, with what was read of them, where they are and why.
 
     Args:
+        scorer: What judged.
         batch: What they are of.
         judged: How it came out.
         fragment: What the batch is of.
@@ -113,15 +117,10 @@ def side_rows(batch: pa.RecordBatch, judged: Judged, fragment: Any, first: int) 
         }
         for place, faults in zip(places, judged.faults, strict=True)
     ]
-    rows = pa.Table.from_batches([batch.take(pa.array(judged.rows, pa.int64()))])
+    rows = pa.Table.from_batches([scorer.plain(batch.take(pa.array(judged.rows, pa.int64())))])
     return pa.table(
         [*pa.Table.from_pylist(head, PLACE).columns, *rows.columns], names=[*PLACE.names, *rows.schema.names]
     )
-
-
-def side_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of a side file, of that of the rows that are read."""
-    return pa.schema([*PLACE, *schema])
 
 
 def reason(fault: Mapping[str, Any]) -> str:
@@ -162,47 +161,58 @@ def locate(fragment: Any, rows: Sequence[int]) -> list[dict[str, Any]]:
 
     Args:
         fragment: What they are of.
-        rows: Counted among the rows that the fragment gives, ascending or not.
+        rows: Counted among the rows that the fragment gives.
     """
     if getattr(fragment, "kept", None) is not None:
         rows = _before_filters(fragment, rows)
-    path, groups = getattr(fragment, "path", None), getattr(fragment, "groups", None)
-    if path is None:
-        start = max(getattr(fragment, "start", 0) or 0, 0)
+    place = place_of(fragment)
+    if place is None:
+        start = max(fragment.start, 0)
         return [{"file": fragment.name, "row": start + row} for row in rows]
+    groups = getattr(fragment, "groups", None)
     if groups is None:
-        return [{"file": str(path), "row": row} for row in rows]
+        first = _rows_before(fragment)
+        return [{"file": place.name, "row": first + row} for row in rows]
     sizes = _row_groups(fragment)
-    starts = [sum(sizes[:group]) for group in range(len(sizes))]
     found = []
     for row in rows:
         for group in groups:
             if row < sizes[group]:
-                found.append({"file": str(path), "row_group": group, "row": starts[group] + row})
+                found.append({"file": place.name, "row_group": group, "row": sum(sizes[:group]) + row})
                 break
             row -= sizes[group]
-        else:
-            found.append({"file": str(path)})
     return found
+
+
+def place_of(fragment: Any) -> Place | None:
+    """The user's file that a fragment is of; None where it is of none, or of one that was spooled."""
+    return None if getattr(fragment, "private", False) else getattr(fragment, "place", None)
 
 
 def _row_groups(fragment: Any) -> list[int]:
     """How many rows each row group of a fragment's file has."""
-    opened = getattr(fragment, "opened", None)
-    with opened() if opened is not None else pq.ParquetFile(fragment.path) as file:
-        return [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    metadata = footer(fragment.place)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def _rows_before(fragment: Any) -> int:
+    """How many rows of an Arrow file come before a fragment of it; of other kinds of files a fragment is all."""
+    if not getattr(fragment, "first", 0):
+        return 0
+    with fragment.place.open() as source, pa.ipc.open_file(source) as file:
+        return sum(file.get_batch(number).num_rows for number in range(fragment.first))
 
 
 def _before_filters(fragment: Any, rows: Sequence[int]) -> list[int]:
     """Which rows of the fragment as it lies those are that its filter keeps: it is read again, for this alone."""
-    names = [name for name in fragment.schema.names if name in str(fragment.kept)]
+    names = columns_of(fragment.kept, fragment.schema)
     whole = dataclasses.replace(fragment, kept=None)
     seen: list[int] = []
     start = 0
     for batch in whole.batches(names):
         number = pa.array(range(start, start + batch.num_rows), pa.int64())
-        numbered = pa.Table.from_batches([batch]).append_column("monorail number", number)
-        seen += numbered.filter(fragment.kept).column("monorail number").to_pylist()
+        numbered = pa.RecordBatch.from_arrays([*batch.columns, number], names=[*names, _NUMBER])
+        seen += filtered(numbered, fragment.kept).column(_NUMBER).to_pylist()
         start += batch.num_rows
         if len(seen) > max(rows, default=0):
             break

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from .folder import Folder
-from .invalid import judge, refusal, side_rows, side_schema
+from .invalid import judge, refusal, side_rows
 from .plan import Unit
 from .scorer import Scorer
 
@@ -108,7 +108,7 @@ def _scored(job: Job, batch: pa.RecordBatch, fragment: Any, first: int, side: _S
     except InputError as error:
         raise refusal(error, fragment, first) from None
     if judged.rows:
-        side.write(side_rows(batch, judged, fragment, first))
+        side.write(side_rows(job.scorer, batch, judged, fragment, first))
     return judged.answers
 
 
@@ -216,6 +216,3 @@ def _rows_of(folder: Folder, name: str) -> int:
             return pq.read_metadata(file).num_rows
     except FileNotFoundError:
         return 0
-
-
-__all__ = ["Done", "Job", "StoppedError", "done_before", "score_batch", "side_schema", "write_unit"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data.source import BATCH_ROWS, Fragment, Source
 from ..errors import InputError
-from .folder import Folder, open_store
+from .folder import Folder
+from .invalid import place_of
 from .scorer import Scorer
 
 #: Where a folder's plan is, in it.
@@ -113,9 +113,9 @@ def cut(fragments: Sequence[Fragment], part_rows: int) -> tuple[Unit, ...]:
 
 
 def path_of(fragment: Fragment) -> str | None:
-    """The path or URL of the file that a fragment is of; None where it is of none."""
-    path = getattr(fragment, "path", None)
-    return None if path is None else str(path)
+    """The path or URL of the file that a fragment is of; None where it is of none of the user's."""
+    place = place_of(fragment)
+    return None if place is None else place.name
 
 
 def _sum(rows: Sequence[int | None]) -> int | None:
@@ -124,20 +124,11 @@ def _sum(rows: Sequence[int | None]) -> int | None:
 
 def _identity(source: Source) -> dict[str, Any]:
     """What tells data from other data: of files the paths, sizes and times; of data in memory nothing does."""
-    paths = list(dict.fromkeys(path_of(fragment) for fragment in source.fragments))
-    if None in paths:
+    places = list(dict.fromkeys(place_of(fragment) for fragment in source.fragments))
+    if None in places:
         return {"name": source.name, "in_memory": uuid.uuid4().hex}
-    return {"files": [_file(path) for path in paths if path is not None]}
-
-
-def _file(path: str) -> list[Any]:
-    """Path, bytes, and when it was changed, in nanoseconds since 1970."""
-    if "://" not in path:
-        found = os.stat(path)
-        return [path, found.st_size, found.st_mtime_ns]
-    files, inner = open_store(path)
-    info = files.get_file_info(inner)
-    return [path, info.size, info.mtime_ns]
+    # The time is when it was changed, in nanoseconds since 1970.
+    return {"files": [[place.name, place.size, place.modified] for place in places if place is not None]}
 
 
 def is_same(plan: Plan, found: bytes) -> bool:

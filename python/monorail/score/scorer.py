@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from .. import _core
+from ..data import arrow_type
 from ..data.source import BATCH_ROWS, Source
+from ..data.sources.delimited import Lines
 from ..errors import InputError
 from .model import PackedModel
 
@@ -19,6 +22,7 @@ class Scorer:
     Attributes:
         model: The model.
         read: Columns to read, in order.
+        read_schema: Their types.
         schema: Of what it gives: columns passed through, then the model's outputs.
     """
 
@@ -45,6 +49,7 @@ class Scorer:
                 hint=f"the data has {', '.join(schema.names[:20])}",
             )
         self.read = list(dict.fromkeys([*self.columns, *self._inputs]))
+        self.read_schema = pa.schema([schema.field(name) for name in self.read])
         empty = pa.RecordBatch.from_arrays(
             [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
         )
@@ -106,12 +111,15 @@ class Scorer:
         A model that is not row-wise gets exactly ``BATCH_ROWS`` rows at once, the last time fewer, wherever pages and
         row groups of the file end: its answers depend on the rows of a call.
         """
-        batches = fragment.batches(self.read, max_rows=BATCH_ROWS)
-        return batches if self.model.row_wise else even(batches, BATCH_ROWS)
+        if not self.model.row_wise:
+            return even(fragment.batches(self.read, max_rows=BATCH_ROWS), BATCH_ROWS)
+        # Text as codes is cheaper to read, and the engine takes it so.
+        return fragment.batches(self.read, max_rows=BATCH_ROWS, coded=True)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The schema's metadata stays: nobody reads it, and pandas makes it long."""
-        return {**self.__dict__, "schema": self.schema.remove_metadata()}
+    def plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch with the columns in ``read``, of the types that the data's schema says."""
+        columns = [_plain(batch.column(field.name), field.type) for field in self.read_schema]
+        return pa.RecordBatch.from_arrays(columns, schema=self.read_schema)
 
 
 def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -> Scorer:
@@ -120,6 +128,7 @@ def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -
     Raises:
         InputError: ``missing_column``, ``wrong_type`` or ``duplicate_column``.
     """
+    _type_text(model, source)
     try:
         return Scorer(model, source.schema.remove_metadata(), columns)
     except InputError as error:
@@ -128,6 +137,15 @@ def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -
         for place in error.details:
             place.setdefault("file", source.name)
         raise
+
+
+def _type_text(model: PackedModel, source: Source) -> None:
+    """Read CSV, which has no types, with the model's: ``007`` is text where the model takes text."""
+    known = {column.name: arrow_type(column) for column in model.version.signature.inputs if column.type != "tensor"}
+    schema = pa.schema([field.with_type(known.get(field.name, field.type)) for field in source.schema])
+    if all(isinstance(fragment, Lines) for fragment in source.fragments) and schema != source.schema:
+        source.schema = schema
+        source.fragments = [dataclasses.replace(cast("Lines", each), schema=schema) for each in source.fragments]
 
 
 def answers_of(engine: _core.Engine, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -143,21 +143,32 @@ def file_system(store: Store) -> fs.FileSystem:
     return fs.S3FileSystem(**{name: value for name, value in settings.items() if value})
 
 
-def _named(name: str, suffixes: Sequence[str]) -> list[Place]:
-    """The files of one name."""
+def address(name: str) -> tuple[Store | None, str]:
+    """The object store that a URL leads to, None for this machine, and the path there.
+
+    Raises:
+        InputError: ``malformed_request``: a kind of URL that is not known.
+    """
     scheme = match.group(1).lower() if (match := _SCHEME.match(name)) else None
-    if scheme == "file":
-        name, scheme = unquote(name.partition("://")[2]), None
     if scheme is None:
-        return _local(name, suffixes)
+        return None, name
+    if scheme == "file":
+        return None, unquote(name.partition("://")[2])
     if scheme not in _S3 | _GCS:
         raise InputError(
-            f"{name} is of a kind of address that is not read",
+            f"{name} is of a kind of address that is not known",
             code="malformed_request",
             hint="give a path, or an address that begins with s3:// or gs://",
         )
     path = name.partition("://")[2].strip("/")
-    store = _store("s3" if scheme in _S3 else "gs", path.partition("/")[0])
+    return _store("s3" if scheme in _S3 else "gs", path.partition("/")[0]), path
+
+
+def _named(name: str, suffixes: Sequence[str]) -> list[Place]:
+    """The files of one name."""
+    store, path = address(name)
+    if store is None:
+        return _local(path, suffixes)
     try:
         return _listed(name, path, store, f"{name.partition('://')[0]}://", suffixes)
     except OSError as error:
