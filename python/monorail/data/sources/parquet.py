@@ -27,6 +27,8 @@ BUFFER_BYTES = 1 << 18
 #: Files whose footers are read at once, of an object store.
 _AT_ONCE = 16
 _DICTIONARY = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+#: More than an index of a dictionary takes, less than a length and a text.
+_INDEX_BYTES = 3
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _units(metadata: pq.FileMetaData) -> Iterator[tuple[tuple[int, ...], int, in
 
 
 def _coded(metadata: pq.FileMetaData, group: int, names: Iterable[str]) -> list[str]:
-    """The columns of text that are stored as a dictionary and its indices."""
+    """The columns of text that are stored as a dictionary and its indices, to the end of the row group."""
     if not metadata.num_row_groups:
         return []
     chunks = metadata.row_group(group)
@@ -185,11 +187,11 @@ def _coded(metadata: pq.FileMetaData, group: int, names: Iterable[str]) -> list[
     found = []
     for number in range(chunks.num_columns):
         chunk = chunks.column(number)
-        if (
-            chunk.path_in_schema in wanted
-            and chunk.physical_type == "BYTE_ARRAY"
-            and _DICTIONARY & set(chunk.encodings)
-        ):
+        if chunk.path_in_schema not in wanted or chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
+            continue
+        # A writer gives its dictionary up when that grows; from then on each value costs its length and itself.
+        indices = chunk.total_uncompressed_size - (chunk.data_page_offset - chunk.dictionary_page_offset)
+        if _DICTIONARY & set(chunk.encodings) and indices < _INDEX_BYTES * chunk.num_values:
             found.append(chunk.path_in_schema)
     return found
 
@@ -209,7 +211,7 @@ def _possible(
     # By the file's own types: those are what its statistics are of.
     own = [whole.physical_schema.field(f.name) if f.name in whole.physical_schema.names else f for f in schema]
     try:
-        return tuple(group.id for group in whole.subset(kept, schema=pa.schema(own)).row_groups)
+        return tuple(sorted(group.id for group in whole.subset(kept, schema=pa.schema(own)).row_groups))
     except (pa.ArrowException, OSError):
         # Statistics of a type that the filter is not of: the rows themselves are filtered.
         return groups

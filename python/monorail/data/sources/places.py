@@ -207,11 +207,20 @@ def _local(name: str, suffixes: Sequence[str]) -> list[Place]:
     base = _literal(path)
     files: list[str] = []
     for match in sorted(glob.glob(path, recursive=True)):
-        if os.path.isfile(match):
-            files.append(match)
-        elif "**" not in path:
-            files += _within(match, suffixes)
-    return _some(name, [_on_disk(file, base) for file in files if _taken(file, suffixes) or "**" not in path])
+        if not _is_hidden(os.path.relpath(match, base), path):
+            files += [match] if os.path.isfile(match) else _within(match, suffixes) if "**" not in path else []
+    return _some(name, [_on_disk(file, base) for file in _known(files, suffixes)])
+
+
+def _known(files: Sequence[str], suffixes: Sequence[str]) -> Sequence[str]:
+    """Those of a pattern's files that have an extension of rows; all, where none has."""
+    return [file for file in files if file.lower().endswith(tuple(suffixes))] or files
+
+
+def _is_hidden(inner: str, pattern: str) -> bool:
+    """Whether a path below a pattern's literal part is none of rows: part of it begins with ``_`` or ``.``."""
+    asked = re.search(r"(^|/)[_.][^/]*$", pattern) is not None
+    return not asked and any(part.startswith(("_", ".")) for part in inner.split("/"))
 
 
 def _on_disk(path: str, base: str | None = None) -> Place:
@@ -247,14 +256,13 @@ def _listed(name: str, path: str, store: Store, scheme: str, suffixes: Sequence[
         raise InputError(f"{name} does not exist", code="malformed_request", hint="name a file that does")
     base = _literal(path) if wild else path
     infos = system.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
-    files = []
-    for info in sorted(infos, key=lambda info: info.path):
-        inner = info.path[len(base) :].strip("/")
-        if info.type != fs.FileType.File or any(part.startswith(("_", ".")) for part in inner.split("/")):
-            continue
-        if (_matches(info.path, path) if wild else True) and (_taken(inner, suffixes) or info.path == path):
-            files.append(_in_store(info, scheme, store, base))
-    return _some(name, files)
+    files = {info.path: info for info in infos if info.type == fs.FileType.File}
+    files = {file: info for file, info in files.items() if not _is_hidden(file[len(base) :].strip("/"), path)}
+    if wild:
+        matches = _known(sorted(file for file in files if _matches(file, path)), suffixes)
+    else:
+        matches = sorted(file for file in files if _taken(file, suffixes))
+    return _some(name, [_in_store(files[file], scheme, store, base) for file in matches])
 
 
 def _in_store(info: fs.FileInfo, scheme: str, store: Store, base: str | None = None) -> Place:

@@ -54,7 +54,9 @@ def one_schema(schemas: Sequence[tuple[str, pa.Schema]]) -> tuple[pa.Schema, lis
             if common != first.field(field.name).type or common != field.type:
                 widened[field.name] = f"column {field.name!r} is read as {common}: {file} has {field.type}"
             wide[field.name] = common
-    return pa.schema([pa.field(name, kind) for name, kind in wide.items()]), list(widened.values())
+    return pa.schema([pa.field(name, kind) for name, kind in wide.items()]), [
+        widened[name] for name in wide if name in widened
+    ]
 
 
 def _same_columns(first_name: str, first: pa.Schema, file: str, schema: pa.Schema) -> None:
