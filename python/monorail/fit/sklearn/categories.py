@@ -161,10 +161,11 @@ class Distinct:
         rows = int(counts.sum())
         if holds_objects(inputs):
             return cls(_objects(keys), counts, rows)
-        return cls(_column(inputs, place, pa.array(keys, _plain(inputs.types[place]))), counts, rows)
+        return cls(_column(inputs, place, pa.array(keys, plain(inputs.types[place]))), counts, rows)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain(kind: Any) -> Any:
+    """The type of a column's values: of a dictionary those that it holds."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
