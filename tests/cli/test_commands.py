@@ -270,3 +270,24 @@ def test_bench(monorail, registry, served, files):
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("error: there are no rows to send")
     assert monorail("bench", "http://127.0.0.1:1", "flights", *options).status == 1
+
+
+def test_score(monorail, registry, files):
+    arguments = ["score", "flights", "rows.parquet", "--out", "scored", "--columns", "distance", "--registry", registry]
+    ran = monorail(*arguments)
+    assert (ran.status, ran.out) == (0, "scored\n")
+    assert ran.err.startswith("scoring rows.parquet …\n400 rows scored by flights@2 in scored (1 file, ")
+    found = pq.read_table(files / "scored" / "part-000000.parquet")
+    assert found.column_names == ["distance", "label", "probability"]
+    again = monorail(*arguments, "--json", "--quiet")
+    assert (again.status, json.loads(again.out)["resumed_rows"], again.err) == (0, 400, "")
+    other = monorail(*arguments, "--filter", "distance > 3000", "--quiet")
+    assert (other.status, other.out) == (1, "")
+    assert other.err.startswith("error: scored holds the predictions of another run: it differs in filters\nhint: ")
+
+
+@pytest.mark.parametrize("text", ["distance", "> 3", "distance ~ 3"])
+def test_a_filter_that_cannot_be_read(monorail, registry, files, text):
+    ran = monorail("score", "flights", "rows.parquet", "--out", "x", "--filter", text, "--registry", registry)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith(f"error: --filter {text!r} is not COLUMN OP VALUE\n")
