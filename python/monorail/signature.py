@@ -17,7 +17,7 @@ from .errors import SignatureError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Column", "Output", "Signature", "infer"]
+__all__ = ["Column", "Output", "Signature", "column_of", "infer"]
 
 #: Categories kept of one column, most frequent first.
 MAX_CATEGORIES = 1_000
@@ -203,6 +203,12 @@ def infer(
             )
         inputs.append(dataclasses.replace(column, nullable=can_be_null and (nulls or name in wanted), seen=seen))
     return Signature(tuple(inputs))
+
+
+def column_of(name: str, kind: pa.DataType) -> Column | None:
+    """The column that an Arrow type gives, nothing seen of it; None where no signature holds such a type."""
+    column = _typed(name, kind)
+    return column if isinstance(column, Column) else None
 
 
 def _check_names(table: pa.Table) -> None:

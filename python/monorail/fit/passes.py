@@ -18,6 +18,7 @@ from ..executors import Executor
 from .between import Columns, Given, Value
 from .learning import Block, Statistic
 from .sampling import Chosen, Picked, Uniform
+from .statistics import ValueCounts
 
 #: Its functions are made at import, so type checkers know none of them.
 pc: Any = pyarrow.compute
@@ -262,6 +263,11 @@ def shared_requests(requests: Iterable[Request], whole: Columns) -> tuple[dict[V
         if isinstance(value, Columns) and isinstance(place, int) and value is not whole:
             moved: Any = dataclasses.replace(statistic, place=positions[value.names[place]])  # type: ignore[type-var]
             stands = (whole, moved)
+        # Counts of all values are also those of the most frequent.
+        if isinstance(stands[1], ValueCounts) and (every := dataclasses.replace(stands[1], limit=None)) in wanted.get(
+            stands[0], {}
+        ):
+            stands = (stands[0], every)
         wanted.setdefault(stands[0], {})[stands[1]] = None
         aliases[value, statistic] = stands
     return {value: list(statistics) for value, statistics in wanted.items()}, aliases

@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from .between import Columns
-from .learning import Block, Statistic
 from .passes import Passed, Request
-
-
-class Nulls(Statistic):
-    """How many nulls a raw column holds.
-
-    Args:
-        place: Which column.
-    """
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-
-    def start(self) -> int:
-        """None yet."""
-        return 0
-
-    def update(self, state: int, block: Block) -> int:
-        """The count with a block's rows."""
-        return state + block.arrow(self.place).null_count
-
-    def merge(self, state: int, later: int) -> int:
-        """The sum."""
-        return state + later
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Nulls) and other.place == self.place
-
-    def __hash__(self) -> int:
-        return hash(("nulls", self.place))
+from .profile import nulls_of, profile_statistics, seen_of_column
 
 
 def wanted_profile(whole: Columns, schema: pa.Schema) -> list[Request]:
     """What the first pass should gather of the raw columns."""
-    del schema
-    return [(whole, Nulls(place)) for place in range(len(whole.names))]
+    return [
+        (whole, statistic)
+        for place, name in enumerate(whole.names)
+        for statistic in profile_statistics(place, schema.field(name).type)
+    ]
 
 
 def nullable_of(whole: Columns, schema: pa.Schema, passed: Passed) -> frozenset[str]:
     """The raw columns that hold a null."""
-    del schema
-    return frozenset(name for place, name in enumerate(whole.names) if passed[whole, Nulls(place)])
+    return frozenset(name for name, _, found in _found(whole, schema, passed) if nulls_of(found))
 
 
 def seen_of(whole: Columns, schema: pa.Schema, passed: Passed) -> Mapping[str, Mapping[str, Any]]:
     """What was seen of each raw column, as the bundle format says it."""
-    del whole, schema, passed
-    return {}
+    rows = sum(passed.part_rows)
+    return {name: seen_of_column(kind, rows, found) for name, kind, found in _found(whole, schema, passed)}
+
+
+def _found(whole: Columns, schema: pa.Schema, passed: Passed) -> Iterator[tuple[str, pa.DataType, list[Any]]]:
+    """Each raw column with what was gathered of it."""
+    for place, name in enumerate(whole.names):
+        kind = schema.field(name).type
+        yield name, kind, [passed[whole, statistic] for statistic in profile_statistics(place, kind)]

@@ -168,7 +168,8 @@ def ranks(shares: Sequence[float] | np.ndarray, count: int, method: str = "linea
     Args:
         shares: From 0 to 1.
         count: How many values there are, 1 or more.
-        method: Of ``numpy.quantile``: ``linear``, ``lower``, ``higher``, ``inverted_cdf`` or ``averaged_inverted_cdf``.
+        method: Of ``numpy.quantile``: ``linear``, ``lower``, ``higher``, ``nearest``, ``inverted_cdf`` or
+            ``averaged_inverted_cdf``.
     """
     below, above, _ = _neighbours(np.asarray(shares, np.float64), count, method)
     return np.unique(np.concatenate([below, above]))
@@ -213,6 +214,8 @@ def _neighbours(shares: np.ndarray, count: int, method: str) -> tuple[np.ndarray
         place = np.where(whole, place + 0.5, np.ceil(place))
     elif method == "lower":
         place = np.floor(place)
+    elif method == "nearest":
+        place = np.rint(place)
     elif method == "higher":
         place = np.ceil(place)
     elif method != "linear":

@@ -54,6 +54,14 @@ impl Sum {
         self.low += other.low;
     }
 
+    /// The sum divided, to more digits than a double has.
+    fn over(self, count: u64) -> Self {
+        let count = as_f64(count);
+        let high = self.value() / count;
+        let low = ((-high).mul_add(count, self.high) + self.low) / count;
+        Self { high, low: if low.is_finite() { low } else { 0.0 } }
+    }
+
     fn value(self) -> f64 {
         // Past the greatest double there is nothing to correct.
         if self.high.is_finite() { self.high + self.low } else { self.high }
@@ -118,7 +126,9 @@ impl Numbers {
             return;
         }
         if self.count > 0 {
-            let apart = sum.value() / as_f64(count) - self.mean();
+            let (mine, others) = (self.sum.over(self.count), sum.over(count));
+            // Far from zero, means that are near each other differ in digits that one double has not.
+            let apart = (others.high - mine.high) + (others.low - mine.low);
             let share = as_f64(count) / as_f64(self.count + count);
             self.m2.add(apart * apart * as_f64(self.count) * share);
         }
