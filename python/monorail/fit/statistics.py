@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import FitError
 from .features import Features
 from .learning import Block, Statistic
 from .states import Counts, Numbers, Order, Quantiles
+
+#: Different values of a column that are counted exactly: each takes memory in every worker.
+MOST_VALUES = 5_000_000
 
 __all__ = [
     "Counts",
@@ -27,6 +31,7 @@ __all__ = [
     "QuantileSketch",
     "Quantiles",
     "ValueCounts",
+    "check_distinct",
     "quantiles",
     "ranks",
 ]
@@ -152,14 +157,44 @@ class ValueCounts(Statistic):
         return Counts(self.limit)
 
     def update(self, state: Counts, block: Block) -> Counts:
-        """The state with a block's rows."""
+        """The state with a block's rows.
+
+        Raises:
+            FitError: ``cannot_fit``: there is no limit, and there are more different values than memory should hold.
+        """
         state.update(block.arrow(self.place))
+        if self.limit is None:
+            check_distinct(state.distinct, block, self.place)
         return state
 
     def merge(self, state: Counts, later: Counts) -> Counts:
         """One state of two."""
         state.merge(later)
+        if self.limit is None:
+            check_distinct(state.distinct)
         return state
+
+
+def check_distinct(distinct: int, block: Block | None = None, place: int = 0) -> None:
+    """Refuse to count more different values than memory should hold.
+
+    Args:
+        distinct: How many there are so far.
+        block: The block they are in, for the column's name.
+        place: Which column.
+
+    Raises:
+        FitError: ``cannot_fit``: there are more than :data:`MOST_VALUES`.
+    """
+    if distinct <= MOST_VALUES:
+        return
+    name = None if block is None or block.batch is None else block.batch.schema.field(place).name
+    raise FitError(
+        f"{f'`{name}`' if name else 'a column'} has more than {MOST_VALUES:,} different values, too many to count",
+        code="cannot_fit",
+        hint="leave the column out, make its values coarser, or hash them",
+        details=[{"code": "cannot_fit", **({"column": name} if name else {})}],
+    )
 
 
 def ranks(shares: Sequence[float] | np.ndarray, count: int, method: str = "linear") -> np.ndarray:
