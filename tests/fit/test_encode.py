@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from monorail.errors import FitError
-from monorail.fit.sklearn import categories
+from monorail.fit import statistics
 
 from ..support.category_data import category_tables, object_matrices
 from ..support.learning import Refused, fit_streamed, fitted, same_attributes
@@ -144,7 +144,7 @@ def test_times_with_a_null_are_refused() -> None:
 
 
 def test_too_many_categories_are_refused_while_they_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(categories, "MOST_CATEGORIES", 100)
+    monkeypatch.setattr(statistics, "MOST_VALUES", 100)
     table = pa.table({"user": [f"u{number}" for number in range(101)]})
     with pytest.raises(FitError, match="more than 100 different values"):
         fit_streamed(OneHotEncoder(), table)

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, Stratifi
 from sklearn.preprocessing import TargetEncoder
 
 from monorail.errors import FitError, InputError
+from monorail.fit.learning import Block
 from monorail.fit.sklearn import folds, tables
 from monorail.fit.sklearn import target as target_module
 from monorail.fit.sklearn.folds import Folds
@@ -187,7 +188,7 @@ def test_rows_beyond_those_whose_folds_are_kept(monkeypatch: pytest.MonkeyPatch)
     # Cross fitted: near the encodings of all rows, and not the same.
     plain = learner.step.transform(framed(table))
     assert 0 < np.abs(np.concatenate(parts) - plain).max() < 0.5
-    sizes = np.bincount(Folds(5).of(0, 100_000))
+    sizes = np.bincount(Folds(5).of(Block(None, np.empty((100_000, 1)), 0)))
     assert len(sizes) == 5
     assert (abs(sizes - 20_000) < 1_000).all()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-TEXTS = ("string", "large_string", "dictionary")
+TEXTS = ("string", "large_string", "string_view", "dictionary")
 KINDS = (*TEXTS, "int64", "int8", "uint16", "bool", "float64", "float32", "date")
 WORDS = ("", "a", "b", "aa", "Z", "\u00e9", "\U0001f600", "\ufb01", "nan", "None", "0")
 FLOATS = (0.0, -0.0, 1.5, -2.0, 1e300, 3.0, float("nan"))

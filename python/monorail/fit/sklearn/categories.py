@@ -18,67 +18,13 @@ import pyarrow as pa
 from ...adapters.frames import Form
 from ...errors import FitError
 from ..learning import Block, Inputs, Statistic
-from ..statistics import Counts, ValueCounts
-
-#: Different values that a column of categories may have: each costs memory in the fitted step and in every worker.
-MOST_CATEGORIES = 5_000_000
+from ..statistics import ValueCounts, check_distinct
 
 
 class Missing(Enum):
     """A NaN among objects: one key, where every NaN would be another."""
 
     NAN = "nan"
-
-
-def check_distinct(distinct: int, name: str) -> None:
-    """Refuse a column whose different values do not fit in memory.
-
-    Args:
-        distinct: How many different values there are so far.
-        name: The column.
-
-    Raises:
-        FitError: ``cannot_fit``: there are more than :data:`MOST_CATEGORIES`.
-    """
-    if distinct > MOST_CATEGORIES:
-        raise FitError(
-            f"`{name}` has more than {MOST_CATEGORIES:,} different values: too many categories to keep in memory",
-            code="cannot_fit",
-            hint="leave the column out, or make it coarser first; FeatureHasher needs no list of categories",
-            details=[{"code": "cannot_fit", "column": name}],
-        )
-
-
-def column_name(block: Block, place: int) -> str:
-    """What errors call a column of a block."""
-    return str(place) if block.batch is None else block.batch.schema.field(place).name
-
-
-@dataclass(frozen=True)
-class CategoryCounts(Statistic):
-    """How often each category of a column is there; refused where there are too many.
-
-    Attributes:
-        place: Which column.
-    """
-
-    place: int
-
-    def start(self) -> Counts:
-        """An empty state."""
-        return ValueCounts(self.place).start()
-
-    def update(self, state: Counts, block: Block) -> Counts:
-        """The state with a block's rows."""
-        state.update(block.arrow(self.place))
-        check_distinct(state.distinct, column_name(block, self.place))
-        return state
-
-    def merge(self, state: Counts, later: Counts) -> Counts:
-        """One state of two."""
-        state.merge(later)
-        check_distinct(state.distinct, str(self.place))
-        return state
 
 
 @dataclass(frozen=True)
@@ -100,14 +46,14 @@ class ObjectCounts(Statistic):
         for value in block.matrix[:, self.place]:
             key = key_of(value)
             state[key] = state.get(key, 0) + 1
-        check_distinct(len(state), column_name(block, self.place))
+        check_distinct(len(state), block, self.place)
         return state
 
     def merge(self, state: dict[Any, int], later: dict[Any, int]) -> dict[Any, int]:
         """One state of two."""
         for key, count in later.items():
             state[key] = state.get(key, 0) + count
-        check_distinct(len(state), str(self.place))
+        check_distinct(len(state))
         return state
 
 
@@ -123,7 +69,7 @@ def holds_objects(inputs: Inputs) -> bool:
 
 def counting(inputs: Inputs, place: int) -> Statistic:
     """The statistic that counts the categories of a column."""
-    return ObjectCounts(place) if holds_objects(inputs) else CategoryCounts(place)
+    return ObjectCounts(place) if holds_objects(inputs) else ValueCounts(place)
 
 
 @dataclass(frozen=True)

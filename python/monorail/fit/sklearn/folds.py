@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FitError
+from ..learning import Block
 
 #: Rows up to which the folds are scikit-learn's own; beyond, a row's fold follows from its number.
 MOST_ROWS = 10_000_000
@@ -35,30 +36,33 @@ class Folds:
         """Folds of rows that are few enough to keep the fold of each."""
         return Folds(count, 0, ids, hashlib.sha256(ids.tobytes()).hexdigest())
 
-    def of(self, start: int, rows: int) -> np.ndarray:
-        """The folds of consecutive rows, int64.
-
-        Args:
-            start: Number of the first.
-            rows: How many.
+    def of(self, block: Block) -> np.ndarray:
+        """The folds of a block's rows, int64.
 
         Raises:
             FitError: ``cannot_fit``: nobody knows the numbers of the rows, or there are more than before.
         """
-        if start < 0 or (self.ids is not None and start + rows > len(self.ids)):
-            raise FitError(
-                "the rows of the data are not those of the first pass, so their folds are not known",
-                code="cannot_fit",
-                hint="do not change the data while a model is fitted on it",
-            )
+        if block.start < 0 and block.picked is None:
+            raise _changed()
+        rows = block.row_numbers
         if self.ids is not None:
-            return self.ids[start : start + rows].astype(np.int64)
+            if len(rows) and rows.max() >= len(self.ids):
+                raise _changed()
+            return self.ids[rows].astype(np.int64)
         # SplitMix64: every number of a row gets bits as if thrown.
-        mixed = np.arange(start, start + rows, dtype=np.uint64) + np.uint64(self.seed)
+        mixed = rows.astype(np.uint64) + np.uint64(self.seed)
         mixed *= np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(self.count)).astype(np.int64)
+
+
+def _changed() -> FitError:
+    return FitError(
+        "the rows of the data are not those of the first pass, so their folds are not known",
+        code="cannot_fit",
+        hint="do not change the data while a model is fitted on it",
+    )
 
 
 def splitter_of(step: Any, classes: bool) -> Any:

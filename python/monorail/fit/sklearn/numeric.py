@@ -144,8 +144,7 @@ def probe_rows(inputs: Inputs, missing: Sequence[bool] | np.ndarray | None = Non
         A pandas frame; a matrix where the step gets one, dense or of the same sparse kind.
     """
     if not inputs.names:
-        dtype = inputs.types[0].to_pandas_dtype() if inputs.types else np.float64
-        rows = np.zeros((PROBE_ROWS, inputs.width), dtype)
+        rows = np.zeros((PROBE_ROWS, inputs.width), inputs.sample.dtype)
         rows[1] = 1
         return type(inputs.sample)(rows) if is_sparse(inputs) else rows
     columns = []
@@ -168,6 +167,20 @@ def fit_on(step: Any, rows: Any) -> Any:
         warnings.simplefilter("ignore")
         with np.errstate(all="ignore"):
             return step.fit(rows)
+
+
+def know_features(step: Any, inputs: Inputs, features: Features) -> None:
+    """Let the step know the number of its features and their names, as its ``fit`` would.
+
+    Args:
+        step: The step; it is changed.
+        inputs: What it is fitted on.
+        features: The numbers of it.
+    """
+    from sklearn.utils.validation import validate_data
+
+    rows = probe_rows(inputs, features.missing > 0)
+    validate_data(step, rows, accept_sparse=True, ensure_all_finite=False, dtype=None)
 
 
 def proxy(inputs: Inputs, features: Features, values: np.ndarray) -> Any:

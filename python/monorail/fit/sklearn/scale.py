@@ -23,7 +23,7 @@ class StandardLearner(NumericLearner):
         mean, variance = features.mean, features.variance
         if is_sparse(self.inputs):
             # Of sparse matrices scikit-learn rounds them to the matrix's own type.
-            kind = self.inputs.types[0].to_pandas_dtype()
+            kind = self.inputs.sample.dtype
             mean, variance = mean.astype(kind).astype(np.float64), variance.astype(kind).astype(np.float64)
         if step.mean_ is not None:
             step.mean_ = mean

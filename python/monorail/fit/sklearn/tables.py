@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from ...errors import FitError, InputError
 from ..learning import Block, Statistic
-from .categories import check_distinct, column_name, key_of
+from ..statistics import check_distinct
+from .categories import key_of
 from .folds import Folds
 
 #: Its functions are made when it is imported, so that type checkers do not see them.
@@ -201,7 +202,7 @@ class FoldTable(Statistic):
     def merge(self, state: Table, later: Table) -> Table:
         """One state of two."""
         self._add(state, list(later.places), later.trimmed())
-        check_distinct(len(state.places), str(self.place))
+        check_distinct(len(state.places))
         return state
 
     def update(self, state: Table, block: Block) -> Table:
@@ -212,9 +213,9 @@ class FoldTable(Statistic):
         """
         if block.rows:
             codes, keys = distinct(column_of(block, self.place))
-            folds = self.folds.of(block.start, block.rows)
+            folds = self.folds.of(block)
             self._add(state, keys, self._numbers(folds * len(keys) + codes, len(keys), target_of(block)))
-            check_distinct(len(state.places), column_name(block, self.place))
+            check_distinct(len(state.places), block, self.place)
         return state
 
     def _numbers(self, cells: np.ndarray, width: int, target: pa.Array) -> list[np.ndarray]:

@@ -258,7 +258,7 @@ class CrossFitted:
 
     def __call__(self, block: Block) -> np.ndarray:
         """The rows of a block, ``[rows, features]`` float64."""
-        folds = self.folds.of(block.start, block.rows)
+        folds = self.folds.of(block)
         width = self.means.shape[1]
         made = np.empty((block.rows, len(self.encodings)))
         for place, known in enumerate(self.keys):

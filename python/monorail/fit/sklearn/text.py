@@ -11,7 +11,6 @@ import numpy as np
 
 from ...errors import FitError, InputError
 from ..learning import Block, Inputs, Learner, Statistic
-from .categories import column_name
 
 #: Terms that may be counted, rare ones too, about 150 bytes each and worker: which are kept only the end tells.
 MOST_TERMS = 5_000_000
@@ -76,12 +75,12 @@ class TermCounts(Statistic):
             InputError: ``null_not_allowed``: a document is null.
             FitError: ``cannot_fit``: there are more than :data:`MOST_TERMS` terms, or a document cannot be cut.
         """
-        name = column_name(block, self.place)
+        name = "the text" if block.batch is None else block.batch.schema.field(self.place).name
         analyze = self.vectorizer.build_analyzer()
         known = getattr(self.vectorizer, "vocabulary_", None)
         for number, document in enumerate(documents_of(block, self.place)):
             if document is None or document != document:
-                where = {"row": block.start + number} if block.start >= 0 else {}
+                where = {"row": int(block.row_numbers[number])} if block.start >= 0 else {}
                 raise InputError(
                     f"`{name}` holds a null, which is no document",
                     code="null_not_allowed",
@@ -105,7 +104,7 @@ class TermCounts(Statistic):
         state.rows += later.rows
         state.documents.update(later.documents)
         state.occurrences.update(later.occurrences)
-        _check_terms(len(state.documents), str(self.place))
+        _check_terms(len(state.documents))
         return state
 
 
@@ -116,13 +115,13 @@ def documents_of(block: Block, place: int) -> Iterable[Any]:
     return block.arrow(place).to_pylist()
 
 
-def _check_terms(terms: int, name: str) -> None:
+def _check_terms(terms: int, name: str = "") -> None:
     if terms > MOST_TERMS:
         raise FitError(
-            f"`{name}` has more than {MOST_TERMS:,} different terms: too many to count in memory",
+            f"{f'`{name}`' if name else 'a column'} has more than {MOST_TERMS:,} different terms, too many to count",
             code="cannot_fit",
             hint="use HashingVectorizer, which keeps no vocabulary, shorter n-grams, or sample_rows= for this step",
-            details=[{"code": "cannot_fit", "column": name}],
+            details=[{"code": "cannot_fit", **({"column": name} if name else {})}],
         )
 
 
