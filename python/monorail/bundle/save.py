@@ -30,7 +30,7 @@ from .environment import Lock, environment, lock
 from .pickling import pickle_model
 from .planning import InWorker, Plan, Request, files_of, instead, plan
 from .registry import Registry, check_name
-from .source import as_frame, opened
+from .source import as_frame, opened, with_seen
 from .version import Version
 
 #: Most golden rows a bundle keeps.
@@ -71,8 +71,10 @@ def save(
         name: In the registry: letters, digits, ``.``, ``_``, ``-``, at most 128 of them.
         example: Rows of the data the model was fitted on, in the form it was fitted on: a pandas or Polars frame, an
             Arrow table, a NumPy matrix, a list of texts or of dicts. Types, order and nullability of the columns are
-            taken from it, and every row is compared. Only a model file may bring its own.
-        reference: More rows, from which ranges, categories, null shares and quantiles are kept; default: the example.
+            taken from it, and every row is compared. A model that :func:`monorail.fit` fitted brings its own, and
+            so may a model file.
+        reference: More rows, from which ranges, categories, null shares and quantiles are kept; default: what
+            :func:`monorail.fit` saw of all its rows, else the example.
             A column that holds a null in it is nullable too.
         nullable: Columns that may be null although no row is; True for all.
         outputs: Output or outputs the model offers beside its own, such as ``score``; of a Python class, those wanted.
@@ -107,16 +109,19 @@ def save(
     _check_golden_rows(golden_rows)
     # One name is a sequence of letters, too.
     outputs = [outputs] if isinstance(outputs, str) else outputs
-    model, example = opened(model, example, trust=trust, quiet=quiet)
+    given = opened(model, example, trust=trust, quiet=quiet)
+    model = given.model
     adapter = find_adapter(model)
     description = adapter.describe(model)
-    example = as_frame(example, description.takes)
+    example = as_frame(given.example, description.takes)
     table = to_arrow(example)
     form = Form.of(example, description.feature_names, description.takes)
     if not len(table):
         raise SignatureError("the example has no rows", code="signature_invalid", hint="pass rows of the training data")
     reference = None if reference is None else to_arrow(as_frame(reference, description.takes))
     signature = infer(table, reference, nullable)
+    if given.remembered is not None and reference is None:
+        signature = with_seen(signature, given.remembered)
     rows = conform(table, signature)
     with tempfile.TemporaryDirectory(prefix="monorail-save-") as scratch:
         request = Request(

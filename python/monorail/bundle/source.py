@@ -1,7 +1,9 @@
-"""What `mr.save` is given, made plain: a model file opened, texts and series as frames."""
+"""What `mr.save` is given, made plain: a model file opened, what a fit remembers, texts and series as frames."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -9,15 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..signature import Column, Signature, infer
 
 #: Name of the one column that a list of texts becomes.
 TEXT_COLUMN = "text"
+#: Where `mr.fit` keeps what it remembers.
+REPORT = "fit_report_"
 
 
-def opened(model: Any, example: Any, *, trust: bool, quiet: bool = False) -> tuple[Any, Any]:
-    """The model, read where it is the path of a file or folder, and the example, the file's own where none is given.
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A model to be saved.
 
-    What a trusted pickle imports is said before it is opened.
+    Attributes:
+        model: The model, without what `mr.fit` remembers of its data: that must not travel.
+        example: Rows of the data it was fitted on.
+        remembered: What `mr.fit` remembers (`monorail.fit.report.FitReport`), or None.
+    """
+
+    model: Any
+    example: Any
+    remembered: Any
+
+
+def opened(model: Any, example: Any, *, trust: bool, quiet: bool = False) -> Opened:
+    """The model, read where it is the path of a file or folder, and the example.
+
+    Where no example is given it is the file's own, or the one that the fit remembers. What a trusted pickle
+    imports is said before it is opened.
 
     Raises:
         TrustError: the file may run code, and nobody said it may.
@@ -31,11 +52,36 @@ def opened(model: Any, example: Any, *, trust: bool, quiet: bool = False) -> tup
             sys.stderr.write(said + "\n")
         example = example_of(path) if example is None else example
         model = open_model(path, trust)
+    remembered = getattr(model, "__dict__", {}).get(REPORT)
+    if remembered is not None:
+        model = copy.copy(model)
+        delattr(model, REPORT)
+        example = remembered.example if example is None else example
     if example is None:
         raise InputError(
             "no example was given", code="wrong_type", hint="pass example=, rows of the data the model was fitted on"
         )
-    return model, example
+    return Opened(model, example, remembered)
+
+
+def with_seen(signature: Signature, remembered: Any) -> Signature:
+    """The signature with what a fit saw of all rows: nulls, ranges, categories, quantiles.
+
+    A column that has another type now keeps what the example says of it.
+    """
+    fitted = {column.name: column for column in infer(remembered.example).inputs}
+    columns = []
+    for column in signature.inputs:
+        seen, then = remembered.seen.get(column.name), fitted.get(column.name)
+        if seen and then is not None and then.describe() == column.describe():
+            null = bool(seen.get("null_share")) and _can_be_null(column)
+            column = dataclasses.replace(column, seen=dict(seen), nullable=column.nullable or null)
+        columns.append(column)
+    return dataclasses.replace(signature, inputs=tuple(columns))
+
+
+def _can_be_null(column: Column) -> bool:
+    return column.type != "tensor" or (column.dtype or "").startswith("float")
 
 
 def as_frame(data: Any, takes: str) -> Any:
