@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import FitError
-from .boosting.lightgbm_data import Feed, sampled_rows, streamed
+from .boosting.gang import train_together
+from .boosting.lightgbm_data import Feed, bins_of, sampled_rows
+from .boosting.lightgbm_training import SeatTask, Training, booster_of, train_seat, trained
 from .labels import Labels, numbers
 from .learning import Block
 from .training import Trainer, TrainingRows
@@ -60,8 +62,13 @@ class LightGBMTrainer(Trainer):
             self._set_classes(labels)
         params = self._params()
         sample = rows.take(sampled_rows(rows.rows, params))
-        feed = Feed(rows.rows, self.inputs.width, rows.blocks, self._label(labels), self._weight(labels), sample)
-        booster = self._trained(feed, params)
+        values = (labels.codes if labels else numbers, self._weight(labels))
+        self.estimator._evals_result = {}
+        if rows.executor.name == "ray":
+            booster = self._trained_together(rows, sample, params, values)
+        else:
+            feed = Feed(rows.rows, self.inputs.width, rows.blocks, *values, sample)
+            booster = trained(Training(params, self.estimator.n_estimators, self._names), feed)
         self._finish(booster)
 
     @property
@@ -97,9 +104,6 @@ class LightGBMTrainer(Trainer):
         listed = [metric] if isinstance(metric, str) or metric is None else metric
         return {**params, "metric": [name for name in listed if name is not None]}
 
-    def _label(self, labels: Labels | None) -> Any:
-        return numbers if labels is None else labels.codes
-
     def _weight(self, labels: Labels | None) -> Any:
         """What gives the weights of a block's rows; None where all weigh the same."""
         model = self.estimator
@@ -109,17 +113,14 @@ class LightGBMTrainer(Trainer):
             return _own_weight if self.inputs.weighted else None
         return ClassWeights(labels, class_weights(model._class_weight, labels))
 
-    def _trained(self, feed: Feed, params: dict[str, Any]) -> Any:
-        from lightgbm import record_evaluation, train
-
-        self.estimator._evals_result = {}
-        return train(
-            params=params,
-            train_set=streamed(feed, params, self._names),
-            num_boost_round=self.estimator.n_estimators,
-            valid_sets=[],
-            callbacks=[record_evaluation(self.estimator._evals_result)],
-        )
+    def _trained_together(self, rows: TrainingRows, sample: Block, params: dict[str, Any], values: Any) -> Any:
+        """A booster trained on the workers of a Ray cluster; the bins are those of one process."""
+        if self.estimator.n_jobs is None:
+            params["num_threads"] = 1  # a seat has one core
+        training = Training(params, self.estimator.n_estimators, self._names)
+        labels, weights = values
+        task = SeatTask(training, self.inputs.width, labels, weights, bins_of(sample, rows.rows, params))
+        return booster_of(*train_together(rows, train_seat, task))
 
     def _finish(self, booster: Any) -> None:
         """The attributes that ``fit`` leaves."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import FitError
+from .boosting.gang import Seat, train_together
 from .boosting.xgboost_data import Feed, quantile_matrix
 from .labels import Labels, numbers
+from .learning import Inputs
 from .training import Trainer, TrainingRows
 
 
@@ -38,8 +41,12 @@ class XGBoostTrainer(Trainer):
         """
         if not rows.rows:
             raise FitError("there are no rows", code="cannot_fit")
-        feed = Feed(self.inputs, rows.kept().blocks, numbers)
-        fit_over(self.estimator, feed, self._classes(rows))
+        classes = self._classes(rows)
+        if rows.executor.name == "ray":
+            found = train_together(rows, train_seat, SeatTask(self.estimator, self.inputs, classes), tracked=True)
+            vars(self.estimator).update(vars(found), n_jobs=self.estimator.n_jobs)
+        else:
+            fit_over(self.estimator, Feed(self.inputs, rows.kept().blocks, numbers), classes)
 
     def note(self) -> str | None:
         """Told in the report."""
@@ -66,6 +73,36 @@ class RankerTrainer(XGBoostTrainer):
     def refusal(self) -> str | None:
         """It needs what a column of the target cannot say."""
         return "a ranker needs groups of rows, which fit is not given here"
+
+
+@dataclass(frozen=True)
+class SeatTask:
+    """What every seat of a cluster is given.
+
+    Attributes:
+        estimator: Not fitted.
+        inputs: What it is fitted on.
+        classes: The values of the target; None for a regressor.
+    """
+
+    estimator: Any
+    inputs: Inputs
+    classes: np.ndarray | None
+
+
+def train_seat(task: SeatTask, seat: Seat) -> Any:
+    """The estimator, fitted with the other seats. Runs in an actor."""
+    from xgboost.collective import CommunicatorContext
+
+    if task.estimator.n_jobs is None:
+        task.estimator.n_jobs = 1  # a seat has one core
+    feed = Feed(task.inputs, seat.blocks, numbers)
+    if seat.tracker is None:
+        fit_over(task.estimator, feed, task.classes)
+    else:
+        with CommunicatorContext(**seat.tracker, dmlc_task_id=f"{seat.rank:06}"):
+            fit_over(task.estimator, feed, task.classes)
+    return task.estimator
 
 
 def fit_over(estimator: Any, feed: Feed, classes: np.ndarray | None) -> None:
