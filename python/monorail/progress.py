@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+class Advance(Protocol):
+    """What a bar is moved with."""
+
+    def __call__(self, done: float, text: str | None = None, total: float | None = None) -> None:
+        """So much more is done.
+
+        Args:
+            done: How much.
+            text: What to say of it now, behind what goes on.
+            total: How much there is to do, where that is known only now.
+        """
+
+
 @contextlib.contextmanager
-def progress(what: str, total: float | None = None, *, unit: str | None = None) -> Iterator[Callable[[float], None]]:
+def progress(what: str, total: float | None = None, *, unit: str | None = None) -> Iterator[Advance]:
     """Show that something goes on while the block runs. rich is imported only where there is a terminal.
 
     Args:
@@ -21,12 +34,12 @@ def progress(what: str, total: float | None = None, *, unit: str | None = None) 
         unit: What is counted, such as ``rows``: how many a second, and the time left, are then shown, too.
 
     Yields:
-        A function to call with how much more is done.
+        A function to call with how much more is done, see :class:`Advance`.
     """
     if not sys.stderr.isatty():
         sys.stderr.write(f"{what} …\n")
         sys.stderr.flush()
-        yield lambda done: None
+        yield lambda done, text=None, total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -36,17 +49,23 @@ def progress(what: str, total: float | None = None, *, unit: str | None = None) 
         columns += [TextColumn("{task.fields[speed]}"), TextColumn("left"), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, speed="")
-        if unit is not None:
-            yield lambda done: _advance(bar, task, done, unit)
-            return
-        yield lambda done: bar.advance(task, done)
+
+        def advance(done: float, text: str | None = None, total: float | None = None) -> None:
+            bar.advance(task, done)
+            if text is not None:
+                bar.update(task, description=f"{what}: {text}")
+            if total is not None:
+                bar.update(task, total=total)
+            if unit is not None:
+                _say_speed(bar, task, unit)
+
+        yield advance
 
 
-def _advance(bar: Progress, task: TaskID, done: float, unit: str) -> None:
-    """Move on, and say how fast: what is counted a second."""
-    bar.advance(task, done)
+def _say_speed(bar: Progress, task: TaskID, unit: str) -> None:
+    """Say how fast it goes: what is counted a second."""
     speed = bar.tasks[0].speed
     bar.update(task, speed="" if speed is None else f"{speed:,.0f} {unit}/s")
 
 
-__all__ = ["progress"]
+__all__ = ["Advance", "progress"]
