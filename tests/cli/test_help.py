@@ -18,6 +18,7 @@ Options:
 
 Commands:
   demo     Show the whole rail on real data: fit, prove, serve, load, score.
+  fit      Fit a pipeline on data of any size.
   save     Compile, prove and store a fitted model.
   list     List the models of the registry.
   show     Show a model: signature, proof, metrics.

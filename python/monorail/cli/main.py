@@ -20,6 +20,7 @@ from .printer import Printer
 #: Every command, with the line ``monorail --help`` shows. Its code is ``command`` in the module of its name.
 COMMANDS = {
     "demo": "Show the whole rail on real data: fit, prove, serve, load, score.",
+    "fit": "Fit a pipeline on data of any size.",
     "save": "Compile, prove and store a fitted model.",
     "list": "List the models of the registry.",
     "show": "Show a model: signature, proof, metrics.",

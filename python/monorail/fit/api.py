@@ -99,11 +99,10 @@ def _fitted(
     begun: float,
 ) -> Any:
     """The copy, fitted."""
-    from .profiling import seen_of
-
     run = Run(source, reading, executor, settings, first, bar=None if quiet else progress)
     fitted = run.drive(copy, _name(copy))
-    found = run.found or run.take_pass([])
+    if run.found is None:
+        run.take_pass([])
 
     example = run.uniform(EXAMPLE_ROWS).rows
     fitted.fit_report_ = FitReport(
@@ -111,8 +110,8 @@ def _fitted(
         passes=run.passes,
         seconds=time.monotonic() - begun,
         steps=tuple(run.steps),
-        seen=seen_of(run.whole, source.schema, found),
-        nullable=tuple(name for name in reading.features if name in run.nullable),
+        seen=run.seen,
+        nullable=tuple(name for name in reading.features if name in run.gaps),
         example=None if example is None else example.select(list(reading.features)),
     )
     return fitted

@@ -17,6 +17,7 @@ from ..adapters.frames import Form, one_batch
 from ..data import to_arrow
 from .graphs import Graph
 from .learning import Block
+from .sparse import one_hot, side_by_side
 
 
 class Given:
@@ -85,47 +86,58 @@ class Transformed(Value):
     Args:
         base: What it is given.
         step: The step.
+        parts: Of a composite, what its own steps give, to be put side by side; None where only it can say.
+
+    Attributes:
         training: Makes the rows for later steps while training, where that is not ``transform``.
+        graph: The step and all before it in the serving engine, where they compile.
     """
 
-    def __init__(self, base: Value, step: Any, training: Callable[[Block], Any] | None = None) -> None:
+    def __init__(self, base: Value, step: Any, parts: Parts | None = None) -> None:
         self.base = base
         self.step = step
-        self.training = training
+        self.parts = parts
+        self.training: Callable[[Block], Any] | None = None
         self.graph: Graph | None = None
 
+    @property
+    def differs(self) -> bool:
+        """Whether while training it is not what the fitted steps would give."""
+        inside = self.parts.values if self.parts is not None else ()
+        return self.training is not None or any(differs(value) for value in (self.base, *inside))
+
     def made(self, given: Given) -> Any:
-        """What ``transform`` gives, by the engine where that was found to be the same."""
+        """What ``transform`` gives: by the engine where that was found to be the same, else by the steps."""
         if self.training is not None:
             return self.training(given.block(self.base))
         if self.graph is not None:
             return self.graph.run(given.batch)
+        if self.parts is not None:
+            return self.parts.made(given)
+        if isinstance(self.base, Columns) and (coded := one_hot(self.step, given.batch, self.base.names)) is not None:
+            return coded
         return self.step.transform(given.rows(self.base))
 
 
-class Stacked(Value):
-    """Parts side by side, as a fitted ColumnTransformer or FeatureUnion puts them.
+class Parts:
+    """Values side by side, as a fitted ColumnTransformer or FeatureUnion puts them.
 
     Args:
-        parts: The parts, in order.
+        values: The parts, in order.
         sparse: Whether the whole is a sparse matrix.
         weights: A factor for each part, or None.
     """
 
-    def __init__(self, parts: Sequence[Value], sparse: bool, weights: Sequence[float | None]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, values: Sequence[Value], sparse: bool, weights: Sequence[float | None]) -> None:
+        self.values = tuple(values)
         self.sparse = sparse
         self.weights = tuple(weights)
 
     def made(self, given: Given) -> Any:
         """The matrix."""
-        import scipy.sparse as sp
-
-        parts = [given.rows(part) for part in self.parts]
-        parts = [part if weight is None else part * weight for part, weight in zip(parts, self.weights, strict=True)]
-        if self.sparse:
-            return sp.hstack([part if sp.issparse(part) else np.asarray(part) for part in parts]).tocsr()
-        return np.hstack([part.toarray() if sp.issparse(part) else np.asarray(part) for part in parts])
+        pairs = zip(self.values, self.weights, strict=True)
+        parts = [given.rows(value) if weight is None else given.rows(value) * weight for value, weight in pairs]
+        return side_by_side(parts, self.sparse)
 
 
 class Picked(Value):
@@ -145,6 +157,13 @@ class Picked(Value):
         from sklearn.utils import _safe_indexing
 
         return _safe_indexing(given.rows(self.base), self.columns, axis=1)
+
+
+def differs(value: Value) -> bool:
+    """Whether a value is something else while training."""
+    if isinstance(value, Transformed):
+        return value.differs
+    return isinstance(value, Picked) and differs(value.base)
 
 
 def table_of(frame: Any) -> pa.Table:

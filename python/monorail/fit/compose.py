@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import FitError
-from .between import Columns, Picked, Stacked, Transformed, Value
+from .between import Columns, Parts, Picked, Transformed, Value
 from .learning import Block, Statistic
 from .passes import Request
 
@@ -237,24 +237,20 @@ def _parts(
 def _stacked(
     run: Leaves, value: Value, fitted: Any, parts: Sequence[Value], sparse: bool, weights: Sequence[float | None]
 ) -> Value:
-    """What a fitted composite gives: by itself, unless a step in it gives something else while training."""
-    if not any(_differs_in_training(part) for part in parts):
-        return run.transformed(value, fitted)
-    if getattr(fitted, "_sklearn_output_config", None):
-        raise FitError(
-            "set_output is not followed where a step is fitted across folds",
-            code="cannot_fit",
-            hint="leave set_output out",
-        )
-    return Stacked(parts, sparse, weights)
-
-
-def _differs_in_training(value: Value) -> bool:
-    if isinstance(value, Stacked):
-        return True
-    if isinstance(value, Transformed):
-        return value.training is not None or _differs_in_training(value.base)
-    return isinstance(value, Picked) and _differs_in_training(value.base)
+    """What a fitted composite gives: its parts side by side, where that is what it gives for the first rows."""
+    whole = run.transformed(value, fitted)
+    made = Transformed(value, fitted, Parts(parts, sparse, weights))
+    if made.differs:
+        if getattr(fitted, "_sklearn_output_config", None):
+            raise FitError(
+                "set_output is not followed where a step in it is fitted across folds",
+                code="cannot_fit",
+                hint="leave set_output out",
+            )
+        return made
+    expected, got = run.sample(whole), run.sample(made)
+    same = type(got) is type(expected) and got.shape == expected.shape and got.dtype == expected.dtype
+    return made if same else whole
 
 
 def _sparse_output(run: Leaves, fitted: Any, parts: Sequence[Value]) -> Generator[list[Request], Any, bool]:

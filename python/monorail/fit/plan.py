@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from ..errors import FitError, MonorailError
 from ..executors import Executor
 from . import graphs
 from .between import Columns, Given, Transformed, Value, frame_of, table_of
+from .between import Picked as PickedColumns
 from .compose import Task, UnknownError, copied, fit_step, is_nothing, qualified, refusal
 from .learning import Inputs, Target
 from .passes import Passed, Reading, Work, run_pass, shared_requests
+from .profiling import nullable_of, seen_of, wanted_profile
 from .registry import learner_for, trainer_for
 from .report import StepReport
 from .sampling import Picked
@@ -88,10 +90,12 @@ class Run:
         self.refused: list[tuple[str, str, str]] = []
         self.passes = 0
         self.nullable: frozenset[str] = frozenset()
+        self.gaps: frozenset[str] = frozenset()
+        self._prepared: set[Value] = set()
         self.part_rows: list[int] | None = None
         self.found: Passed | None = None
         self.trainer: Trainer | None = None
-        self.trained: list[tuple[Trainer, Value]] = []
+        self.seen: Mapping[str, Mapping[str, Any]] = {}
         self._columns: dict[tuple[Any, ...], Columns] = {}
         self._given = Given(first, 0)
         self.whole = self.columns(reading.features, alone=False)
@@ -335,8 +339,6 @@ class Run:
         return [0, *np.cumsum(self.part_rows)[:-1].tolist()]
 
     def _profile(self) -> list[Any]:
-        from .profiling import wanted_profile
-
         return wanted_profile(self.whole, self.schema)
 
     def _after_first(self, passed: Passed) -> None:
@@ -345,9 +347,10 @@ class Run:
         self.part_rows = passed.part_rows
         if not self.rows:
             raise FitError("there are no rows to fit on", code="cannot_fit", hint="see what filters= leave")
-        from .profiling import nullable_of
-
+        self.seen = seen_of(self.whole, self.schema, passed)
         self.nullable = nullable_of(self.whole, self.schema, passed)
+        # NaN is a null to a signature.
+        self.gaps = self.nullable | {name for name, seen in self.seen.items() if seen.get("null_share")}
         for columns in self._columns.values():
             columns.nullable = self.nullable
         self._given = Given(self.first, 0)
@@ -358,18 +361,23 @@ class Run:
             return None
         return self.trainer.rows_wanted(self.source.rows)
 
-    def prepare(self, values: Any) -> None:
-        """Compile what values are made by, where it compiles."""
+    def prepare(self, values: Iterable[Value]) -> None:
+        """Compile what values are made by, where it compiles: the whole way to a value, else parts of it."""
         for value in values:
-            if isinstance(value, Transformed) and value.graph is None:
+            if isinstance(value, PickedColumns):
+                self.prepare([value.base])
+            if not isinstance(value, Transformed) or value in self._prepared:
+                continue
+            self._prepared.add(value)
+            if not value.differs:
                 value.graph = self._graph(value)
+            if value.graph is None:
+                self.prepare(value.parts.values if value.parts is not None else [value.base])
 
     def _graph(self, value: Transformed) -> Any:
         chain: list[Any] = []
         base: Value = value
         while isinstance(base, Transformed):
-            if base.training is not None:
-                return None
             chain.insert(0, base.step)
             base = base.base
         if not isinstance(base, Columns) or base.alone:
@@ -378,7 +386,7 @@ class Run:
 
         model = chain[0] if len(chain) == 1 else make_pipeline(*chain)
         sample = pa.Table.from_batches([self.first.select(list(base.names))])
-        return graphs.compiled(model, sample, self.nullable & set(base.names), self.sample(value))
+        return graphs.compiled(model, sample, self.gaps & set(base.names), self.sample(value))
 
 
 def _is_stateless(step: Any) -> bool:
