@@ -19,6 +19,8 @@ from .scorer import Scorer
 
 #: Rows of a row group of what is written, about.
 GROUP_ROWS = 262_144
+#: Bytes in memory of a row group, about, where rows are wide.
+GROUP_BYTES = 64 << 20
 #: In a file's schema: the digest of the plan it belongs to.
 PLAN_KEY = b"monorail.plan"
 
@@ -140,20 +142,22 @@ class _Parquet:
         self._writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=cast("Any", repeated))
         self._held: list[pa.RecordBatch] = []
         self._waiting = 0
+        self._bytes = 0
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         self._held.append(batch)
         self._waiting += batch.num_rows
+        self._bytes += batch.nbytes
         self.rows += batch.num_rows
-        if self._waiting >= GROUP_ROWS:
+        if self._waiting >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._held, self._writer.schema.remove_metadata())
         self._writer.write_table(table.replace_schema_metadata(self._writer.schema.metadata), max(len(table), 1))
-        self._held, self._waiting = [], 0
+        self._held, self._waiting, self._bytes = [], 0, 0
 
     def __enter__(self) -> _Parquet:
         return self

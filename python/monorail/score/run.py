@@ -90,9 +90,13 @@ def _claim(folder: Folder, plan: Plan, *, overwrite: bool) -> None:
         found = folder.read(PLAN) or b""
     if not is_same(plan, found):
         raise another(plan, found, folder)
+    _clear_begun(folder)
+
+
+def _clear_begun(folder: Folder) -> None:
+    """Remove what a worker had begun and did not end: it was killed, or its node was lost."""
     for under in ("", INVALID):
         for name in folder.names(under):
-            # What a killed run had begun.
             if name.startswith(".part-") and name.endswith(".tmp"):
                 folder.remove(f"{under}/{name}" if under else name)
 
@@ -125,6 +129,7 @@ def _write_empty(job: Job) -> None:
 def _finish(job: Job, plan: Plan) -> None:
     """See that the parts are all there, alone and this run's, and say so."""
     folder = job.folder
+    _clear_begun(folder)
     there = sorted(name for name in folder.names() if name.startswith("part-"))
     is_ours = there == sorted(_parts(plan))
     if not folder.local:

@@ -82,6 +82,15 @@ class Scorer:
                     details=[{"code": "duplicate_column", "column": name}],
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With schemas as bytes: pickled by pyarrow, lists lose whether their items may be null."""
+        schemas = {name: getattr(self, name).serialize().to_pybytes() for name in ("schema", "read_schema")}
+        return {**self.__dict__, **schemas}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        schemas = {name: pa.ipc.read_schema(pa.py_buffer(state[name])) for name in ("schema", "read_schema")}
+        self.__dict__ |= {**state, **schemas}
+
     def inputs(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The columns of a batch that the model takes."""
         return batch if batch.schema.names == self._inputs else batch.select(self._inputs)
