@@ -55,7 +55,7 @@ class Moments(Statistic):
 
     def merge(self, state: Any, later: Any) -> Any:
         """One state of two."""
-        return state.merge(later)
+        return state.folded().merge(later.folded())
 
 
 @dataclass(frozen=True)
