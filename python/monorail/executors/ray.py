@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pickle
+import re
+import socket
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -172,12 +176,14 @@ def _connect(ray: Any, on: str, workers: int | None) -> bool:
         return False
     address = on if on.startswith("ray://") else os.environ.get("RAY_ADDRESS")
     try:
+        _answers(address)
         if address is None:
             # "local" said: a file that an earlier cluster left would make Ray try to connect to that.
             ray.init(
                 address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error"
             )
         else:
+            _use_token()
             ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UnreachableError(
@@ -186,6 +192,31 @@ def _connect(ray: Any, on: str, workers: int | None) -> bool:
             hint="check the address, and RAY_AUTH_MODE and RAY_AUTH_TOKEN if the cluster asks for a token",
         ) from error
     return True
+
+
+def _answers(address: str | None) -> None:
+    """Ask whether somebody listens there: Ray itself would wait for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
+    if match is not None:
+        socket.create_connection((match.group(1), int(match.group(2))), timeout=10).close()
+
+
+def _use_token() -> None:
+    """Show a cluster the token that this machine has for it, where nobody said whether to.
+
+    Ray does so for clusters that it finds by itself, but not for one that is named, which then refuses with a timeout;
+    one that asks for none takes no offence.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private.authentication import authentication_token_setup as tokens
+
+        # It would warn that this very cluster asks for tokens, which nobody knows yet.
+        tokens.logger.setLevel(logging.ERROR)
+        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _own(error: Any) -> BaseException:
