@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..errors import FitError
 from .features import Features
@@ -162,8 +163,10 @@ class ValueCounts(Statistic):
         Raises:
             FitError: ``cannot_fit``: there is no limit, and there are more different values than memory should hold.
         """
-        state.update(block.arrow(self.place))
-        if self.limit is None:
+        column = block.arrow(self.place)
+        state.update(column)
+        # A dictionary's values are not looked up before another dictionary comes.
+        if self.limit is None and not pa.types.is_dictionary(column.type):
             check_distinct(state.distinct, block, self.place)
         return state
 
