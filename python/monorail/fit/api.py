@@ -13,7 +13,7 @@ from ..data.source import Source, open_source
 from ..errors import FitError, InputError
 from ..executors import Executor, open_executor
 from ..progress import progress
-from .compose import UnknownError, fit_step, is_nothing, qualified, refusal
+from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
 from .passes import Reading
 from .plan import EXAMPLE_ROWS, FIRST_ROWS, Run, Settings
 from .report import FitReport
@@ -83,38 +83,43 @@ def fit(
             )
         copy = clone(estimator)
         reading = _reading(copy, source, target, sample_weight)
+        settings.check(copy, _name(copy))
         first = _first_rows(source, reading)
-        _plan(clone(copy), source, reading, executor, settings, first)
-        return _fitted(copy, source, reading, executor, settings, first, quiet, begun)
+        planned = _plan(clone(copy), source, reading, executor, settings, first)
+        bar = None if quiet else progress
+        run = Run(source, reading, executor, settings, first, bar=bar)
+        run.trainer = planned.trainer
+        try:
+            fitted = run.drive(clone(copy), _name(copy))
+        except AgainError:
+            # A selector of columns by type sees other types than in the first rows.
+            run = Run(source, reading, executor, settings, first, bar=bar, nullable=run.nullable)
+            fitted = run.drive(clone(copy), _name(copy))
+        fitted.fit_report_ = _report(run, planned.paths, time.monotonic() - begun)
+        return fitted
 
 
-def _fitted(
-    copy: Any,
-    source: Source,
-    reading: Reading,
-    executor: Executor,
-    settings: Settings,
-    first: pa.RecordBatch,
-    quiet: bool,
-    begun: float,
-) -> Any:
-    """The copy, fitted."""
-    run = Run(source, reading, executor, settings, first, bar=None if quiet else progress)
-    fitted = run.drive(copy, _name(copy))
+def _report(run: Run, paths: Sequence[str], seconds: float) -> FitReport:
+    """What a fit says of itself.
+
+    Args:
+        run: The fit.
+        paths: Of the steps, in the order of the pipeline, as far as it was planned.
+        seconds: How long it took.
+    """
     if run.found is None:
         run.take_pass([])
-
+    order = {path: place for place, path in enumerate(paths)}
     example = run.uniform(EXAMPLE_ROWS).rows
-    fitted.fit_report_ = FitReport(
+    return FitReport(
         rows=run.rows or 0,
         passes=run.passes,
-        seconds=time.monotonic() - begun,
-        steps=tuple(run.steps),
+        seconds=seconds,
+        steps=tuple(sorted(run.steps, key=lambda step: order.get(step.path, len(order)))),
         seen=run.seen,
-        nullable=tuple(name for name in reading.features if name in run.gaps),
-        example=None if example is None else example.select(list(reading.features)),
+        nullable=tuple(name for name in run.reading.features if name in run.gaps),
+        example=None if example is None else example.select(list(run.reading.features)),
     )
-    return fitted
 
 
 def _plan(
@@ -203,6 +208,7 @@ def _first_rows(source: Source, reading: Reading) -> pa.RecordBatch:
     held: list[pa.RecordBatch] = []
     for fragment in source.fragments:
         for batch in fragment.batches(reading.columns, max_rows=FIRST_ROWS):
+            reading.check(batch, fragment)
             held.append(batch)
             if sum(part.num_rows for part in held) >= FIRST_ROWS:
                 break

@@ -26,6 +26,10 @@ class Leaves(Protocol):
     #: Whether only plans are made: on the first rows alone, without a pass.
     dry: bool
 
+    def named(self, path: str) -> int | None:
+        """Rows of the sample on which the user wants this very step fitted in memory."""
+        ...
+
     def leaf(self, step: Any, path: str, value: Value, last: bool) -> Task:
         """Fit a step that is no composite."""
         ...
@@ -41,6 +45,10 @@ class Leaves(Protocol):
     def transformed(self, value: Value, step: Any) -> Transformed:
         """What a fitted step gives."""
         ...
+
+
+class AgainError(Exception):
+    """What the first pass found changes which columns a step gets: everything begins again, knowing it."""
 
 
 class UnknownError(Exception):
@@ -99,7 +107,7 @@ def fit_step(run: Leaves, step: Any, path: str, value: Value, *, last: bool = Fa
         "sklearn.compose._column_transformer.ColumnTransformer": _column_transformer,
     }
     composite = composites.get(qualified(step))
-    if composite is not None:
+    if composite is not None and run.named(path) is None:
         return (yield from composite(run, step, path, value, last))
     return (yield from run.leaf(step, path, value, last))
 
@@ -166,6 +174,9 @@ def _column_transformer(run: Leaves, given: Any, path: str, value: Value, last: 
         part = _picked(run, value, rows, columns)
         tasks.append(fit_step(run, copied(step), f"{path}.{name}", part))
     results = dict(zip(places, (yield from together(run, tasks)), strict=True))
+    rows = run.sample(value)
+    if [columns for _, _, columns in _resolved(given, path, rows)] != [columns for _, _, columns in chosen]:
+        raise AgainError
     fitted = copied(given)
     frozen = {chosen[place][0]: FrozenEstimator(step) for place, (step, _) in results.items()}
     fitted.transformers = [(name, frozen.get(name, step), columns) for name, step, columns in given.transformers]

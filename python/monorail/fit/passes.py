@@ -63,6 +63,18 @@ class Reading:
         flat = pa.array(np.column_stack(values).ravel())
         return pa.FixedSizeListArray.from_arrays(flat, len(self.target))
 
+    def check(self, batch: pa.RecordBatch, fragment: Fragment) -> None:
+        """Refuse a batch whose target or weight is null somewhere, saying which file it is of.
+
+        Raises:
+            FitError: ``cannot_fit``.
+        """
+        try:
+            self.target_of(batch)
+            self.weight_of(batch)
+        except FitError as error:
+            raise _placed(error, fragment, 0) from error
+
     def weight_of(self, batch: pa.RecordBatch) -> np.ndarray | None:
         """The weights of a batch.
 
@@ -195,7 +207,7 @@ def gather(work: Work, item: tuple[int, Fragment, int]) -> Found:
                 _update(work, found, batch, number, start + found.rows if start >= 0 else -1)
                 found.rows += batch.num_rows
     except MonorailError as error:
-        raise _placed(error, fragment) from error
+        raise _placed(error, fragment, found.rows) from error
     return found
 
 
@@ -289,15 +301,17 @@ def _check_whole(batch: pa.RecordBatch, name: str, what: str) -> None:
             f"{what} `{name}` is null in a row",
             code="cannot_fit",
             hint=f"leave such rows out: filters= keeps those where `{name}` is not null",
-            details=[{"code": "cannot_fit", "column": name, "got": "null"}],
+            details=[{"code": "cannot_fit", "column": name, "row": row, "got": "null"}],
         )
 
 
-def _placed(error: MonorailError, fragment: Fragment) -> MonorailError:
-    """The error, saying which file it came of."""
+def _placed(error: MonorailError, fragment: Fragment, before: int) -> MonorailError:
+    """The error, saying which file it came of; rows count from the beginning of the fragment."""
     if not error.details:
         error.details = [{"code": error.code}]
     for detail in error.details:
+        if "row" in detail and "file" not in detail:
+            detail["row"] += before
         detail.setdefault("file", fragment.name)
     return error
 

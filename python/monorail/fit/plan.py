@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ..adapters.frames import one_batch
 from ..data.source import Source
-from ..errors import FitError, MonorailError
+from ..errors import FitError, InputError, MonorailError
 from ..executors import Executor
 from . import graphs
 from .between import Columns, Given, Transformed, Value, frame_of, table_of
@@ -52,9 +52,30 @@ class Settings:
     def named(self, path: str) -> int | None:
         """Rows for a step that was named; its path may leave out how it begins."""
         for name, rows in self.by_path.items():
-            if path == name or path.endswith(f".{name}"):
+            if is_called(path, name):
                 return rows
         return None
+
+    def check(self, estimator: Any, name: str) -> None:
+        """Refuse samples of no rows, or for steps that are not there.
+
+        Raises:
+            InputError: ``out_of_range`` or ``malformed_request``.
+        """
+        for rows in [*self.by_path.values(), *([] if self.of_all is None else [self.of_all])]:
+            if not isinstance(rows, int) or rows < 1:
+                raise InputError(
+                    f"sample_rows of {rows!r}", code="out_of_range", hint="a whole number of rows, at least 1"
+                )
+        inside = estimator.get_params(deep=True)
+        paths = [name] + [f"{name}.{key.replace('__', '.')}" for key, held in inside.items() if hasattr(held, "fit")]
+        for asked in self.by_path:
+            if not any(is_called(path, asked) for path in paths):
+                raise InputError(
+                    f"sample_rows names {asked!r}, and there is no such step",
+                    code="malformed_request",
+                    hint=f"steps are {', '.join(paths[:20])}",
+                )
 
 
 class Run:
@@ -67,7 +88,8 @@ class Run:
         settings: What the user asked for.
         first: The first rows.
         dry: Whether only a plan is made.
-        advance: Opens a progress bar for a pass.
+        bar: Opens a progress bar for a pass.
+        nullable: Columns known to hold a null, of an earlier try.
     """
 
     def __init__(
@@ -79,7 +101,8 @@ class Run:
         first: pa.RecordBatch,
         *,
         dry: bool = False,
-        bar: Callable[[str, int | None], Any] | None = None,
+        bar: Callable[..., Any] | None = None,
+        nullable: frozenset[str] = frozenset(),
     ) -> None:
         self.source, self.reading, self.executor, self.settings = source, reading, executor, settings
         self.dry = dry
@@ -87,9 +110,10 @@ class Run:
         self.bar = bar
         self.schema = source.schema
         self.steps: list[StepReport] = []
+        self.paths: list[str] = []
         self.refused: list[tuple[str, str, str]] = []
         self.passes = 0
-        self.nullable: frozenset[str] = frozenset()
+        self.nullable = nullable
         self.gaps: frozenset[str] = frozenset()
         self._prepared: set[Value] = set()
         self.part_rows: list[int] | None = None
@@ -141,10 +165,15 @@ class Run:
             return (), tuple(pa.array(sample[:, place], from_pandas=True).type for place in range(sample.shape[1]))
         return (), (pa.from_numpy_dtype(sample.dtype),) * sample.shape[1]
 
+    def named(self, path: str) -> int | None:
+        """Rows of the sample on which the user wants this very step fitted in memory."""
+        return self.settings.named(path)
+
     # Leaves.
 
     def leaf(self, step: Any, path: str, value: Value, last: bool) -> Task:
         """Fit a step that is no composite."""
+        self.paths.append(path)
         if is_nothing(step):
             return step, value
         if qualified(step) == _FROZEN:
@@ -219,6 +248,8 @@ class Run:
 
     def _streamed(self, learner: Any, path: str, value: Value) -> Task:
         passes = 0
+        if getattr(learner, "needs_start", False) and self.part_rows is None:
+            self.count_rows()
         while wanted := list(learner.wants()):
             found = yield [(value, statistic) for statistic in wanted]
             passes += 1
@@ -237,8 +268,12 @@ class Run:
         from .rows import PipelineRows
 
         self.prepare([value])
-        rows = PipelineRows(self, value)
-        trainer.fit(rows)
+        with PipelineRows(self, value) as rows:
+            if self.bar is None:
+                trainer.fit(rows)
+            else:
+                with self.bar(f"training {type(trainer.estimator).__name__}"):
+                    trainer.fit(rows)
         self.passes += rows.passes
         self._note(path, trainer.estimator, "streamed", trainer.note() or "")
         step = trainer.estimator
@@ -328,7 +363,7 @@ class Run:
         what = f"pass {self.passes} over {self.source.name}"
         if self.bar is None:
             return run_pass(self.source, self.executor, work, starts=self.starts)
-        with self.bar(what, self.rows) as advance:
+        with self.bar(what, self.rows, unit="rows") as advance:
             return run_pass(self.source, self.executor, work, starts=self.starts, advance=advance)
 
     @property
@@ -337,6 +372,12 @@ class Run:
         if self.part_rows is None:
             return None
         return [0, *np.cumsum(self.part_rows)[:-1].tolist()]
+
+    def count_rows(self) -> None:
+        """Count the rows of every part, where a step has to know their numbers in its first pass."""
+        if self.source.rows is None:
+            self.part_rows = list(self.executor.map(_counted, self.source.fragments))
+            self.passes += 1
 
     def _profile(self) -> list[Any]:
         return wanted_profile(self.whole, self.schema)
@@ -387,6 +428,16 @@ class Run:
         model = chain[0] if len(chain) == 1 else make_pipeline(*chain)
         sample = pa.Table.from_batches([self.first.select(list(base.names))])
         return graphs.compiled(model, sample, self.gaps & set(base.names), self.sample(value))
+
+
+def is_called(path: str, name: str) -> bool:
+    """Whether a name is a step's path, or the end of it."""
+    return path == name or path.endswith(f".{name}")
+
+
+def _counted(_: None, fragment: Any) -> int:
+    """How many rows a fragment has, filtered."""
+    return sum(batch.num_rows for batch in fragment.batches([]))
 
 
 def _is_stateless(step: Any) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import functools
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +19,14 @@ from ..executors import Executor
 from .between import Given, Value
 from .learning import Block, Inputs, Target
 from .passes import Reading, block_of
+from .storing import Stored, store
 from .training import TrainingRows
 
 if TYPE_CHECKING:
     from .plan import Run
+
+#: Behind the last.
+_END = object()
 
 
 class PipelineRows:
@@ -38,15 +46,24 @@ class PipelineRows:
         self.parts: int = len(self.part_rows)
         self.executor: Executor = run.executor
         self.passes = 0
+        self._ends = contextlib.ExitStack()
         self._starts = run.starts or []
         self._shared = _Shared(run.reading, value)
 
+    def __enter__(self) -> PipelineRows:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        """Remove what was stored."""
+        self._ends.close()
+
     def blocks(self, part: int | None = None, *, max_rows: int = 65_536) -> Iterator[Block]:
         """The rows in order, read here; of one part, or of all."""
-        if part is None or self.parts == 1:
+        # Who asks part by part asks for the first one once a pass.
+        if not part:
             self.passes += 1
         for number in range(self.parts) if part is None else [part]:
-            yield from self._blocks(number, max_rows)
+            yield from _hushed(_read(self._shared, self._item(number), max_rows))
 
     def reader(self, part: int) -> Callable[[int], Iterator[Block]]:
         """What reads one part elsewhere: it can be pickled, and takes ``max_rows``."""
@@ -56,7 +73,7 @@ class PipelineRows:
         """``function(shared, blocks)`` for every part, on the executor; results in the order of the parts."""
         self.passes += 1
         items = [self._item(part) for part in range(self.parts)]
-        return self.executor.map(_run, items, shared=(self._shared, function, shared))
+        return _hushed(self.executor.map(_run, items, shared=(self._shared, function, shared)))
 
     def take(self, rows: Any) -> Block:
         """These rows (their numbers, increasing) as one block."""
@@ -76,18 +93,64 @@ class PipelineRows:
         return self._block(pa.concat_tables(tables), rows)
 
     def kept(self) -> TrainingRows:
-        """The same rows, stored once as the last step sees them: for trainers that read them many times."""
-        return self
+        """The same rows, stored once as the last step sees them: for trainers that read them many times.
+
+        On a cluster they are made again each time: no place is known that all workers can read.
+        """
+        if self.executor.name != "local":
+            return self
+        folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="monorail-fit-")))
+        self.passes += 1
+        stored = list(
+            _hushed(
+                self.executor.map(
+                    _store, [self._item(part) for part in range(self.parts)], shared=(self._shared, folder)
+                )
+            )
+        )
+        return KeptRows(self, stored)
 
     def _block(self, table: pa.Table, numbers: np.ndarray) -> Block:
         (batch,) = table.combine_chunks().to_batches()
         return block_of(Given(batch, -1, numbers), self._value, self._run.reading)
 
-    def _blocks(self, part: int, max_rows: int) -> Iterator[Block]:
-        return _read(self._shared, self._item(part), max_rows)
-
     def _item(self, part: int) -> tuple[Fragment, int]:
         return self._run.source.fragments[part], self._starts[part]
+
+
+class KeptRows:
+    """Rows that were stored as the last step sees them, and are mapped into memory where they are read.
+
+    Args:
+        made: The rows they were made of.
+        stored: The parts.
+    """
+
+    def __init__(self, made: PipelineRows, stored: Sequence[Stored]) -> None:
+        self._made, self._stored = made, stored
+        self.inputs, self.target, self.executor = made.inputs, made.target, made.executor
+        self.rows, self.parts, self.part_rows = made.rows, made.parts, made.part_rows
+
+    def blocks(self, part: int | None = None, *, max_rows: int = 65_536) -> Iterator[Block]:
+        """The rows in order; of one part, or of all."""
+        for stored in self._stored if part is None else [self._stored[part]]:
+            yield from stored.blocks(max_rows)
+
+    def reader(self, part: int) -> Callable[[int], Iterator[Block]]:
+        """What reads one part elsewhere on this machine."""
+        return self._stored[part].blocks
+
+    def map(self, function: Callable[[Any, Iterator[Block]], Any], *, shared: Any = None) -> Iterator[Any]:
+        """``function(shared, blocks)`` for every part."""
+        return self.executor.map(_run_stored, self._stored, shared=(function, shared))
+
+    def take(self, rows: Any) -> Block:
+        """These rows (their numbers, increasing) as one block."""
+        return self._made.take(rows)
+
+    def kept(self) -> TrainingRows:
+        """Itself."""
+        return self
 
 
 class _Shared:
@@ -104,6 +167,29 @@ def _read(shared: _Shared, item: tuple[Fragment, int], max_rows: int = 65_536) -
         with np.errstate(all="ignore"):
             yield block_of(Given(batch, start), shared.value, shared.reading)
         start += batch.num_rows
+
+
+def _store(shared: tuple[_Shared, Path], item: tuple[Fragment, int]) -> Stored:
+    """Store the rows of one part."""
+    rows, folder = shared
+    return store(_read(rows, item), folder, item[1])
+
+
+def _run_stored(shared: tuple[Callable[[Any, Iterator[Block]], Any], Any], stored: Stored) -> Any:
+    """A trainer's function over one part that was stored."""
+    function, given = shared
+    return function(given, stored.blocks(65_536))
+
+
+def _hushed(made: Iterator[Any]) -> Iterator[Any]:
+    """The same, while steps do not warn of a batch what may not be so of the data; what asks may warn."""
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            item = next(made, _END)
+        if item is _END:
+            return
+        yield item
 
 
 def _run(shared: tuple[_Shared, Callable[[Any, Iterator[Block]], Any], Any], item: tuple[Fragment, int]) -> Any:
