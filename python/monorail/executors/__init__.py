@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import SettingError
 from .base import Executor
 
 __all__ = ["Executor", "open_executor"]
@@ -19,6 +20,14 @@ def open_executor(on: str = "local", workers: int | None = None) -> Executor:
         SettingError: ``setting_invalid``.
         MissingExtraError: Ray is asked for and not installed.
     """
+    if on not in {"local", "ray"} and not on.startswith("ray://"):
+        raise SettingError(
+            f"on={on!r} is no place to work",
+            code="setting_invalid",
+            hint='give "local", "ray", or the address of a cluster, such as "ray://head:10001"',
+        )
+    if workers is not None and workers < 1:
+        raise SettingError(f"workers={workers} cannot work", code="setting_invalid", hint="give 1 or more")
     if on == "local":
         from .local import LocalExecutor
 

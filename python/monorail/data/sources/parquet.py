@@ -73,12 +73,11 @@ class RowGroups:
         keys = dict(self.keys)
         read = [name for name in dict.fromkeys([*wanted, *filtered]) if name not in keys]
         spelt = [pair for pair in self.keys if pair[0] in wanted or pair[0] in filtered]
-        if not read:
-            # The rows must still be counted.
-            read = [name for name in self.schema.names if name not in keys][:1]
         try:
             with self.place.open() as source:
                 metadata = footer(self.place)
+                # Of no column, the rows must still be counted.
+                read = read or _cheapest(metadata, self.groups[0], self.schema)
                 coding = (
                     [name for name in _coded(metadata, self.groups[0], read) if name not in filtered] if coded else []
                 )
@@ -194,6 +193,13 @@ def _coded(metadata: pq.FileMetaData, group: int, names: Iterable[str]) -> list[
         if _DICTIONARY & set(chunk.encodings) and indices < _INDEX_BYTES * chunk.num_values:
             found.append(chunk.path_in_schema)
     return found
+
+
+def _cheapest(metadata: pq.FileMetaData, group: int, schema: pa.Schema) -> list[str]:
+    """The column that is read fastest."""
+    chunks = [metadata.row_group(group).column(number) for number in range(metadata.num_columns)]
+    plain = [chunk for chunk in chunks if chunk.path_in_schema in schema.names]
+    return [min(plain, key=lambda chunk: chunk.total_compressed_size).path_in_schema] if plain else schema.names[:1]
 
 
 def _possible(
