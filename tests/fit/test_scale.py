@@ -16,10 +16,12 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from monorail.errors import InputError
 
 from ..support.learning import Refused, fit_streamed, fitted, same_attributes
-from ..support.learning_data import number_matrices, number_tables
+from ..support.learning_data import NUMBERS, number_matrices, number_tables
 
 SPLITS = st.integers(1, 5)
 SEEDS = st.integers(0, 1_000)
+#: Half floats have too few digits to compare quantiles.
+KINDS = [kind for kind in NUMBERS if kind != pa.float16()]
 #: Of numbers of about a hundred, by the rounding of a few dozen sums.
 CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13}
 #: Where scikit-learn itself computes in single precision.
@@ -63,7 +65,7 @@ def test_max_abs_scaler_of_matrices(matrix: Any, splits: int, seed: int) -> None
 
 
 @settings(max_examples=60)
-@given(number_tables(), SPLITS, SEEDS, st.booleans(), st.booleans())
+@given(number_tables(kinds=KINDS), SPLITS, SEEDS, st.booleans(), st.booleans())
 def test_robust_scaler_learns_the_same(table: pa.Table, splits: int, seed: int, unit: bool, scaling: bool) -> None:
     step = RobustScaler(quantile_range=(10.0, 77.0), unit_variance=unit, with_scaling=scaling)
     learnt = fit_streamed(step, table, splits, seed=seed, exact=seed % 3 == 0)

@@ -197,6 +197,9 @@ class PcaLearner(_Decomposition):
         _, values, vectors = linalg.svd(few.matrix, full_matrices=False)
         vectors = _upright(vectors[:least]).astype(kind)
         values = values[:least].astype(kind)
+        if step._fit_svd_solver == "covariance_eigh":
+            # Of a covariance there are as many as features, also where there are fewer rows.
+            values = np.pad(values, (0, width - len(values)))
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = values**2 / (rows - 1)
             total = variance.sum()
