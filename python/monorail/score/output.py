@@ -20,7 +20,7 @@ from .scorer import Scorer
 #: Rows of a row group of what is written, about.
 GROUP_ROWS = 262_144
 #: Bytes in memory of a row group, about, where rows are wide.
-GROUP_BYTES = 64 << 20
+GROUP_BYTES = 32 << 20
 #: In a file's schema: the digest of the plan it belongs to.
 PLAN_KEY = b"monorail.plan"
 

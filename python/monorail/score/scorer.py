@@ -15,6 +15,11 @@ from ..data.sources.delimited import Lines
 from ..errors import InputError
 from .model import PackedModel
 
+#: Bytes of the rows that are scored together, about; wide rows are read fewer at once.
+BATCH_BYTES = 16 << 20
+#: Rows that say how wide rows are.
+PEEKED_ROWS = 1_024
+
 
 class Scorer:
     """What every engine of data runs: locally on threads, on Ray, in Spark. It can be pickled.
@@ -23,6 +28,7 @@ class Scorer:
         model: The model.
         read: Columns to read, in order.
         read_schema: Their types.
+        batch_rows: Rows read at once, at most.
         schema: Of what it gives: columns passed through, then the model's outputs.
     """
 
@@ -50,6 +56,7 @@ class Scorer:
             )
         self.read = list(dict.fromkeys([*self.columns, *self._inputs]))
         self.read_schema = pa.schema([schema.field(name) for name in self.read])
+        self.batch_rows = BATCH_ROWS
         empty = pa.RecordBatch.from_arrays(
             [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
         )
@@ -123,7 +130,14 @@ class Scorer:
         if not self.model.row_wise:
             return even(fragment.batches(self.read, max_rows=BATCH_ROWS), BATCH_ROWS)
         # Text as codes is cheaper to read, and the engine takes it so.
-        return fragment.batches(self.read, max_rows=BATCH_ROWS, coded=True)
+        return fragment.batches(self.read, max_rows=self.batch_rows, coded=True)
+
+    def fit_batches(self, fragment: Any) -> None:
+        """Read fewer rows at once where the first ones are wide."""
+        for batch in fragment.batches(self.read, max_rows=PEEKED_ROWS, coded=True):
+            row_bytes = max(1, self.plain(batch).nbytes // batch.num_rows)
+            self.batch_rows = min(BATCH_ROWS, max(PEEKED_ROWS, BATCH_BYTES // row_bytes))
+            return
 
     def plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch with the columns in ``read``, of the types that the data's schema says."""
@@ -139,13 +153,16 @@ def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -
     """
     _type_text(model, source)
     try:
-        return Scorer(model, source.schema.remove_metadata(), columns)
+        scorer = Scorer(model, source.schema.remove_metadata(), columns)
     except InputError as error:
         error.message = f"{source.name}: {error.message}"
         error.args = (error.message,)
         for place in error.details:
             place.setdefault("file", source.name)
         raise
+    if source.fragments:
+        scorer.fit_batches(source.fragments[0])
+    return scorer
 
 
 def _type_text(model: PackedModel, source: Source) -> None:
