@@ -11,6 +11,8 @@ from .ordered import QuantileLearner, refuse_negative
 
 #: How NumPy finds quantiles between two values; those that are learnt.
 _METHODS = ("linear", "lower", "higher", "inverted_cdf", "averaged_inverted_cdf")
+#: Things that a note says one by one.
+_SAID = 4
 
 
 class BinsLearner(QuantileLearner):
@@ -64,7 +66,7 @@ class BinsLearner(QuantileLearner):
                 made = values[np.searchsorted(shares, wanted), place]
                 made = made[np.ediff1d(made, to_begin=np.inf) > 1e-8]
                 if len(made) - 1 != bins[place]:
-                    self._said.append(f"{named(self.inputs, place)} has {len(made) - 1} bins, others were too narrow")
+                    self._said.append(f"{named(self.inputs, place)} keeps {len(made) - 1} of {bins[place]} bins")
                 bins[place], edges[place] = len(made) - 1, made
         step.bin_edges_, step.n_bins_ = edges, bins
         if "onehot" in step.encode:
@@ -79,8 +81,9 @@ class BinsLearner(QuantileLearner):
 
     def note(self) -> str | None:
         """What the report should say of how the step was fitted."""
-        said = [super().note(), *self._said]
-        return "; ".join(words for words in said if words) or None
+        said = [words for words in (super().note(), *self._said) if words]
+        more = [f"and {len(said) - _SAID} more"] if len(said) > _SAID else []
+        return "; ".join(said[:_SAID] + more) or None
 
     def _bins(self) -> np.ndarray:
         return self.step._validate_n_bins(self.inputs.width)
