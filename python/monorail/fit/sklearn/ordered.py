@@ -80,15 +80,12 @@ class Ordered:
         while self._left and (room > 0 or not self._asked):
             place, wanted = self._left.pop(0)
             sketch = self._sketches[place]
-            # Around each rank lie about this many values that may hold it.
-            around = 2 * sketch.rank_error + 1
-            most = max(1, room // around)
+            held = np.minimum(_held(wanted, 2 * sketch.rank_error + 1), sketch.count)
+            most = max(1, int(np.searchsorted(held, room, "right")))
             now, later = wanted[:most], wanted[most:]
-            if len(wanted) * around > sketch.count and sketch.count <= room:
-                now, later = wanted, wanted[:0]
             if len(later):
                 self._left.insert(0, (place, later))
-            room -= min(len(now) * around, sketch.count)
+            room -= int(held[len(now) - 1])
             self._asked[behind(place, sketch, now)] = (place, now)
         return list(self._asked)
 
@@ -116,6 +113,11 @@ class Ordered:
         if not self.worst:
             return None
         return f"quantiles within {100 * self.worst:.2g} % of their rank; exact_quantiles=True gives them exactly"
+
+
+def _held(wanted: np.ndarray, around: int) -> np.ndarray:
+    """How many values may hold the first, the first two, ... of these ranks, with so many around each of them."""
+    return np.cumsum(np.minimum(np.diff(wanted, prepend=wanted[0] - around), around))
 
 
 class QuantileLearner(NumericLearner):
