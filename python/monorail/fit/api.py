@@ -16,7 +16,7 @@ from ..progress import progress
 from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
 from .passes import Reading
 from .plan import EXAMPLE_ROWS, FIRST_ROWS, Run, Settings
-from .report import FitReport
+from .report import FitReport, StepReport
 
 Estimator = TypeVar("Estimator")
 _SEARCHES = (
@@ -76,11 +76,7 @@ def fit(
     begun = time.monotonic()
     with open_source(data, filters=filters) as source, open_executor(on, workers) as executor:
         if qualified(estimator) in _SEARCHES:
-            from .search import fit_search  # pyright: ignore[reportMissingImports]
-
-            return fit_search(
-                estimator, source, target=target, sample_weight=sample_weight, executor=executor, quiet=quiet
-            )
+            return _searched(estimator, source, target, sample_weight, executor, quiet, begun)
         copy = clone(estimator)
         reading = _reading(copy, source, target, sample_weight)
         settings.check(copy, _name(copy))
@@ -97,6 +93,39 @@ def fit(
             fitted = run.drive(clone(copy), _name(copy))
         fitted.fit_report_ = _report(run, planned.paths, time.monotonic() - begun)
         return fitted
+
+
+def _searched(
+    search: Any,
+    source: Source,
+    target: str | Sequence[str] | None,
+    weight: str | None,
+    executor: Executor,
+    quiet: bool,
+    begun: float,
+) -> Any:
+    """A copy of a search, fitted on all rows in memory; a pass gathers what the report holds of the data."""
+    from .search import fit_search
+
+    reading = _reading(search.estimator, source, target, weight)
+    first = _first_rows(source, reading)
+    fitted = fit_search(
+        search,
+        source,
+        target=target,
+        sample_weight=weight,
+        executor=executor,
+        quiet=quiet,
+        features=reading.features,
+    )
+    run = Run(source, reading, executor, Settings(None, False), first)
+    run.take_pass([])
+    kind = type(search).__name__
+    candidates, folds = len(fitted.cv_results_["params"]), fitted.n_splits_
+    note = f"{candidates} candidates, {folds} folds"
+    run.steps.append(StepReport(kind, kind, "in memory", run.rows or 0, note))
+    fitted.fit_report_ = _report(run, [kind], time.monotonic() - begun)
+    return fitted
 
 
 def _report(run: Run, paths: Sequence[str], seconds: float) -> FitReport:
