@@ -33,6 +33,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from tests.support.learning import framed
 
+import monorail as mr
 from monorail.data.source import open_source
 from monorail.errors import EngineError, FitError, InputError
 from monorail.executors.local import LocalExecutor
@@ -271,3 +272,16 @@ def test_the_best_so_far_is_told_when_all_folds_of_a_candidate_are_there():
 def test_cross_validation_by_given_rows():
     data, search = table(), GridSearchCV(pipeline(), GRID, cv=ShuffleSplit(2, random_state=3))
     same(searched(search, data), plainly(search, data))
+
+
+def test_a_search_says_what_it_was_fitted_on():
+    data = table()
+    search = GridSearchCV(pipeline(), GRID, cv=2)
+    found = mr.fit(search, data, target="late", workers=1, quiet=True)
+    report: Any = found.__dict__["fit_report_"]
+    assert report.rows == report.example.num_rows == 300
+    # The pipeline names its columns, so others are not read.
+    assert report.example.column_names == ["carrier", "delay", "distance"]
+    assert "4 candidates, 2 folds" in str(report)
+    same_results = plainly(search, data)
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], same_results.cv_results_["mean_test_score"])

@@ -30,6 +30,8 @@ class Incremental(Trainer):
     #: Whether the target is of classes, of numbers, or not asked for.
     target: str = "none"
     dense = False
+    #: Whether the rows are read more than once.
+    often = False
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
@@ -41,6 +43,7 @@ class Incremental(Trainer):
         """Train it."""
         labels = Labels(rows.target) if self.target == "classes" else None
         kind = prepare(self._copy(), rows.inputs)
+        rows = rows.kept() if self.often else rows
         pieces = Pieces(rows, kind, labels, learnt=self.target == "numbers", dense=self.dense)
         self.train(pieces, labels, rows)
         # Last: rows without names would take the names away.
@@ -82,6 +85,7 @@ class Regressor(Incremental):
 class Descent(Incremental):
     """Linear models by stochastic gradient descent: epochs until the loss stops falling, as ``fit`` counts it."""
 
+    often = True
     epochs = 0
     converged = False
 
@@ -151,6 +155,7 @@ class DescentRegressor(Descent):
 class Network(Incremental):
     """Multi-layer perceptrons: an epoch is ``partial_fit`` of each piece; its loss is their mean."""
 
+    often = True
     epochs = 0
 
     def refusal(self) -> str | None:
@@ -218,6 +223,8 @@ class Components(Incremental):
 class Machine(Incremental):
     """``BernoulliRBM``: the very batches and epochs of its ``fit``."""
 
+    often = True
+
     def train(self, pieces: Pieces, labels: Labels | None, rows: TrainingRows) -> None:
         """Epochs of ``partial_fit``."""
         from sklearn.utils import gen_even_slices
@@ -238,6 +245,8 @@ class Machine(Incremental):
 
 class Topics(Incremental):
     """``LatentDirichletAllocation`` with ``learning_method="online"``: the batches and epochs of its ``fit``."""
+
+    often = True
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
@@ -282,6 +291,8 @@ class Topics(Incremental):
 class Means(Incremental):
     """``MiniBatchKMeans``: it begins with a uniform sample, and then meets every row once."""
 
+    often = True
+
     def train(self, pieces: Pieces, labels: Labels | None, rows: TrainingRows) -> None:
         """One epoch of ``partial_fit``, and then the labels of all rows."""
         step = self.estimator
@@ -315,6 +326,8 @@ class Means(Incremental):
 
 class Tree(Incremental):
     """``Birch``: rows enter its tree in their order, as in ``fit``; clusters are made of it once, at the end."""
+
+    often = True
 
     def train(self, pieces: Pieces, labels: Labels | None, rows: TrainingRows) -> None:
         """One epoch of ``partial_fit``, and then the labels of all rows."""
