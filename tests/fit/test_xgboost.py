@@ -128,6 +128,14 @@ def test_columns_keep_their_names_and_types():
     assert list(ours.feature_names_in_) == table.column_names
 
 
+def test_several_targets_at_once():
+    matrix = features()
+    both = np.column_stack([np.nansum(matrix, axis=1), np.nansum(matrix[:, :2], axis=1)])
+    target = pa.FixedSizeListArray.from_arrays(pa.array(both.ravel()), 2)
+    model = XGBRegressor(**FIXED)
+    assert_same(plainly(model, matrix, both), trained(model, MadeRows(matrix, target)))
+
+
 def test_truth_values_are_classes():
     matrix = features()
     target = classes(matrix, 2).astype(bool)
@@ -160,8 +168,9 @@ def test_bad_targets_and_columns_are_named():
     matrix = features()
     with pytest.raises(FitError, match="takes the classes 0, 1"):
         trained(XGBClassifier(**FIXED), MadeRows(matrix, classes(matrix, 2) + 1))
-    with pytest.raises(FitError, match="takes the classes 0, 1"):
-        trained(XGBClassifier(**FIXED), MadeRows(matrix, np.array(["a", "b"])[classes(matrix, 2)]))
+    assert "number them" in refusal(XGBClassifier(), MadeRows(matrix, np.array(["a", "b"])[classes(matrix, 2)]))
+    assert "learns numbers" in refusal(XGBRegressor(), MadeRows(matrix, np.array(["a", "b"])[classes(matrix, 2)]))
+    assert "target=" in refusal(XGBRegressor(), MadeRows(matrix))
     holed = classes(matrix, 2).astype(float)
     holed[9] = np.nan
     with pytest.raises(InputError, match="null") as caught:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ..adapters.frames import Form
 from ..errors import FitError, InputError
-from .learning import Block, Target
+from .learning import Block, Inputs, Target
 
 
 class Labels:
@@ -69,13 +69,33 @@ class Labels:
         return codes.to_numpy()
 
 
+def refused_target(inputs: Inputs, *, classifies: bool, several: bool = False) -> str | None:
+    """Why an estimator cannot learn a target of this type; None where its type does not say so.
+
+    Args:
+        inputs: What it is fitted on.
+        classifies: Whether it learns classes.
+        several: Whether it learns several targets at once.
+    """
+    kind = inputs.target_type
+    if kind is None:
+        return "there is no target: name its column with target="
+    if pa.types.is_nested(kind):
+        return None if several and not classifies else "it learns one target, not several"
+    kind = plain_type(kind)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return None if classifies or number else f"the target is {kind}, and a regressor learns numbers"
+
+
 def numbers(block: Block) -> np.ndarray:
-    """Each row's target as float64.
+    """Each row's target as float64; of several targets, a row of them.
 
     Raises:
         InputError: a row has no target, or one that is not a finite number.
     """
     target = _target(block)
+    if pa.types.is_nested(target.type):
+        return target.flatten().to_numpy(zero_copy_only=False).reshape(len(target), -1)
     try:
         values = target.cast(pa.float64(), safe=False)
     except pa.ArrowInvalid as error:
@@ -93,10 +113,16 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is of strings, whatever their layout."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def _target(block: Block) -> pa.Array:
     if block.target is None:
         raise FitError("there is no target", code="cannot_fit", hint="name its column with target=")
-    return block.target.cast(plain_type(block.target.type))
+    kind = block.target.type
+    return block.target.cast(plain_type(kind)) if pa.types.is_dictionary(kind) else block.target
 
 
 def _refused(block: Block, place: int) -> InputError:

@@ -12,7 +12,7 @@ from ..errors import FitError
 from .boosting.gang import train_together
 from .boosting.lightgbm_data import Feed, bins_of, sampled_rows
 from .boosting.lightgbm_training import SeatTask, Training, booster_of, train_seat, trained
-from .labels import Labels, numbers
+from .labels import Labels, numbers, refused_target
 from .learning import Block
 from .training import Trainer, TrainingRows
 
@@ -37,7 +37,7 @@ class LightGBMTrainer(Trainer):
             return "machines= is set; on='ray' finds its own"
         if self.estimator.class_weight is not None and not self._classifies:
             return "class_weight is for classifiers"
-        return self._refused_columns()
+        return self._refused_columns() or refused_target(self.inputs, classifies=self._classifies)
 
     def rows_wanted(self, rows: int) -> np.ndarray | None:
         """The rows that the bins are found from."""

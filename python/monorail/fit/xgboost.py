@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +15,9 @@ import pyarrow as pa
 from ..errors import FitError
 from .boosting.gang import Seat, train_together
 from .boosting.xgboost_data import Feed, quantile_matrix
-from .labels import Labels, numbers
+from .labels import Labels, is_text, numbers, plain_type, refused_target
 from .learning import Inputs
+from .storing import store
 from .training import Trainer, TrainingRows
 
 
@@ -30,7 +35,10 @@ class XGBoostTrainer(Trainer):
         for name, kind in zip(self.inputs.names, self.inputs.types, strict=False):
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
                 return f"column {name} is {kind}, and XGBoost takes numbers: encode it in a step before"
-        return None
+        classifies = hasattr(type(model), "predict_proba")
+        if classifies and self.inputs.target_type is not None and is_text(plain_type(self.inputs.target_type)):
+            return "the target is text, and XGBoost takes the classes 0, 1, 2, ...: number them in the data"
+        return refused_target(self.inputs, classifies=classifies, several=True)
 
     def fit(self, rows: TrainingRows) -> None:
         """Train it.
@@ -96,12 +104,13 @@ def train_seat(task: SeatTask, seat: Seat) -> Any:
 
     if task.estimator.n_jobs is None:
         task.estimator.n_jobs = 1  # a seat has one core
-    feed = Feed(task.inputs, seat.blocks, numbers)
-    if seat.tracker is None:
+    with tempfile.TemporaryDirectory(prefix="monorail-fit-") as folder, contextlib.ExitStack() as network:
+        # XGBoost reads its rows four times; they are made once.
+        stored = store(seat.blocks(), Path(folder), seat.start)
+        feed = Feed(task.inputs, functools.partial(stored.blocks, 65_536), numbers)
+        if seat.tracker is not None:
+            network.enter_context(CommunicatorContext(**seat.tracker, dmlc_task_id=f"{seat.rank:06}"))
         fit_over(task.estimator, feed, task.classes)
-    else:
-        with CommunicatorContext(**seat.tracker, dmlc_task_id=f"{seat.rank:06}"):
-            fit_over(task.estimator, feed, task.classes)
     return task.estimator
 
 

@@ -34,6 +34,7 @@ class Seat:
 
     Attributes:
         rank: Its number.
+        start: Number of its first row.
         rows: How many rows it has.
         blocks: Gives them, each time it is called.
         addresses: ``HOST:PORT`` of every seat, by rank; the ports were free a moment ago.
@@ -41,6 +42,7 @@ class Seat:
     """
 
     rank: int
+    start: int
     rows: int
     blocks: Read
     addresses: Sequence[str]
@@ -129,8 +131,9 @@ class _Gang:
             runs = []
             for rank, (actor, parts) in enumerate(zip(self._actors, self._shares, strict=True)):
                 read = functools.partial(_read, [self._rows.reader(part) for part in parts])
-                held = sum(self._rows.part_rows[part] for part in parts)
-                seat = self._executor.put(Seat(rank, held, read, addresses, tracker))
+                sizes = self._rows.part_rows
+                start, held = sum(sizes[: parts[0]]), sum(sizes[part] for part in parts)
+                seat = self._executor.put(Seat(rank, start, held, read, addresses, tracker))
                 # In a list a reference stays one: Ray would give the actor what it stands for.
                 runs.append(actor.run.remote([content, seat]))
             return pickle.loads(self._results(runs, None)[0])
