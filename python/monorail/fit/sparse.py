@@ -155,13 +155,14 @@ def _codes_of(step: Any) -> list[_Codes] | None:
     shown = [words + words[-1:] * (most - len(words)) for words in columns]
     names = getattr(step, "feature_names_in_", range(len(columns)))
     frame = pd.DataFrame({name: pd.Series(words, dtype=object) for name, words in zip(names, shown, strict=True)})
-    dense = step.transform(frame if hasattr(step, "feature_names_in_") else frame.to_numpy()).toarray()
+    shown_as = step.transform(frame if hasattr(step, "feature_names_in_") else frame.to_numpy()).tocoo()
     ends = np.cumsum([0, *_widths(step)])
     codes = []
     for place, (words, (text, rest)) in enumerate(zip(columns, found, strict=True)):
-        part = dense[: len(words), ends[place] : ends[place + 1]]
-        filled = part.any(axis=1)
-        places = np.where(filled, part.argmax(axis=1) + ends[place] if part.shape[1] else -1, -1).astype(np.int64)
+        # Never dense: a hundred thousand words would be as many times as many numbers.
+        inside = (shown_as.col >= ends[place]) & (shown_as.col < ends[place + 1]) & (shown_as.row < len(words))
+        places = np.full(len(words), -1, np.int64)
+        places[shown_as.row[inside]] = shown_as.col[inside]
         known = dict(zip(map(_key, words), places.tolist(), strict=True))
         missing = known[None] if rest else None
         codes.append(_Codes(pa.array(text, pa.large_string()), np.array([known[w] for w in text], np.int64), missing))
