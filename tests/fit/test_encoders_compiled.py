@@ -15,6 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from monorail.fit.between import frame_of
 from monorail.fit.graphs import compiled
+from monorail.fit.sparse import one_hot
 
 from ..support.category_data import category_tables
 from ..support.learning import fit_streamed
@@ -45,12 +46,14 @@ def check(step: Any, table: pa.Table, later: pa.Table) -> None:
         graph = compiled(fitted, table, nullable, expected)
         assert graph is not None
         for rows in (table, later):
-            whole = rows.combine_chunks()
-            batch = pa.RecordBatch.from_arrays([_one(column) for column in whole.columns], schema=whole.schema)
-            made = pickle.loads(pickle.dumps(graph)).run(batch)
+            made = pickle.loads(pickle.dumps(graph)).run(_batch(rows))
             wanted = fitted.transform(frame_of(rows, nullable))
             assert made.dtype == wanted.dtype
             np.testing.assert_allclose(made, wanted, rtol=1e-12, atol=1e-15)
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([_one(column) for column in table.columns], schema=table.schema)
 
 
 def _has_null(column: pa.ChunkedArray) -> bool:
@@ -78,3 +81,35 @@ UNSEEN = [step for step in STEPS if getattr(step, "handle_unknown", "") != "erro
 def test_categories_that_no_row_had(step: Any) -> None:
     table = pa.table({"a": ["x", "y", None, "x"] * 9, "b": [1.0, 2.0, None, 2.0] * 9})
     check(step, table, pa.table({"a": ["new", None, "x"], "b": [7.0, None, 1.0]}))
+
+
+SPARSE = (
+    OneHot(),
+    OneHot(min_frequency=3, handle_unknown="infrequent_if_exist"),
+    OneHot(drop="first", handle_unknown="ignore", dtype=np.float32),
+    OneHot(drop="if_binary", max_categories=2),
+    OneHot(max_categories=1),
+)
+
+
+@pytest.mark.parametrize("step", SPARSE, ids=range(len(SPARSE)))
+@settings(max_examples=30)
+@given(category_tables(kinds=("string", "large_string", "string_view", "dictionary", "int64"), missing=(0.0, 0.3, 1.0)))
+def test_sparse_rows_are_those_of_the_step(step: Any, table: pa.Table) -> None:
+    fitted = fit_streamed(step, table)
+    made = one_hot(fitted, _batch(table), table.column_names)
+    if made is None:
+        assert any(pa.types.is_integer(kind) for kind in table.schema.types)
+        return
+    expected = fitted.transform(frame_of(table))
+    assert made.dtype == expected.dtype
+    np.testing.assert_array_equal(made.toarray(), expected.toarray())
+
+
+def test_many_categories_are_never_a_dense_matrix() -> None:
+    words = [f"word-{number}" for number in range(50_000)]
+    table = pa.table({"a": words, "b": [f"{number % 7}" for number in range(50_000)]})
+    fitted = fit_streamed(OneHot(), table)
+    made = one_hot(fitted, _batch(table), table.column_names)
+    assert made.shape == (50_000, 50_007)
+    assert abs(made - fitted.transform(frame_of(table))).sum() == 0
