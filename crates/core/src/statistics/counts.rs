@@ -12,7 +12,7 @@ use arrow_schema::{DataType, TimeUnit};
 
 use super::bytes::{Reader, Writer, damaged};
 use super::entries::{batch, key};
-use super::table::{Sketch, Table};
+use super::table::{Key, Sketch, TOGETHER, Table};
 use crate::error::{Code, Error, Result};
 
 const KIND: u8 = b'C';
@@ -119,33 +119,74 @@ impl Counts {
 
     /// Counts values, each of them as often as `times` says of its row.
     fn values(&mut self, column: &dyn Array, times: impl Fn(usize) -> u64) -> Result<()> {
-        macro_rules! texts {
-            ($values:expr) => {{
-                self.be(Kind::Text, column)?;
-                for (row, value) in $values.iter().enumerate() {
-                    self.count(value.map(str::as_bytes), times(row));
-                }
-            }};
-        }
         match column.data_type() {
             DataType::Null => self.nulls += (0..column.len()).map(times).sum::<u64>(),
-            DataType::Utf8 => texts!(column.as_string::<i32>()),
-            DataType::LargeUtf8 => texts!(column.as_string::<i64>()),
-            DataType::Utf8View => texts!(column.as_string_view()),
-            DataType::Float16 | DataType::Float32 | DataType::Float64 => self.floats(column, times)?,
+            DataType::Utf8 => self.texts(column, column.as_string::<i32>().iter(), times)?,
+            DataType::LargeUtf8 => self.texts(column, column.as_string::<i64>().iter(), times)?,
+            DataType::Utf8View => self.texts(column, column.as_string_view().iter(), times)?,
+            DataType::Float16 => self.doubles::<Float16Type>(column, |v| v.to_f64(), times)?,
+            DataType::Float32 => self.doubles::<Float32Type>(column, f64::from, times)?,
+            DataType::Float64 => self.doubles::<Float64Type>(column, |v| v, times)?,
             _ => self.wholes(column, times)?,
         }
         Ok(())
     }
 
-    fn floats(&mut self, column: &dyn Array, times: impl Fn(usize) -> u64) -> Result<()> {
-        self.be(Kind::Float, column)?;
-        match column.data_type() {
-            DataType::Float16 => self.doubles::<Float16Type>(column, |v| v.to_f64(), times),
-            DataType::Float32 => self.doubles::<Float32Type>(column, f64::from, times),
-            _ => self.doubles::<Float64Type>(column, |v| v, times),
+    fn texts<'a>(
+        &mut self,
+        column: &dyn Array,
+        values: impl Iterator<Item = Option<&'a str>>,
+        times: impl Fn(usize) -> u64,
+    ) -> Result<()> {
+        self.be(Kind::Text, column)?;
+        let mut keys = [Key::default(); TOGETHER];
+        let mut held = 0;
+        for (row, value) in values.enumerate() {
+            let Some(value) = value else {
+                self.nulls += times(row);
+                continue;
+            };
+            if let Some(key) = keys.get_mut(held) {
+                *key = Key::new(value.as_bytes(), times(row));
+            }
+            held += usize::from(times(row) > 0);
+            if held == TOGETHER {
+                self.count(&keys);
+                held = 0;
+            }
         }
+        self.count(keys.get(..held).unwrap_or_default());
         Ok(())
+    }
+
+    /// Counts words of eight bytes, which order as the values do.
+    fn words(&mut self, values: impl Iterator<Item = Option<u64>>, times: impl Fn(usize) -> u64) {
+        let mut words = [([0; 8], 0); TOGETHER];
+        let mut held = 0;
+        let mut flush = |words: &[([u8; 8], u64)]| {
+            let mut keys = [Key::default(); TOGETHER];
+            for (key, (word, times)) in keys.iter_mut().zip(words) {
+                *key = Key::new(word, *times);
+            }
+            self.count(keys.get(..words.len()).unwrap_or_default());
+        };
+        let mut nulls = 0;
+        for (row, value) in values.enumerate() {
+            let Some(value) = value else {
+                nulls += times(row);
+                continue;
+            };
+            if let Some(word) = words.get_mut(held) {
+                *word = (value.to_be_bytes(), times(row));
+            }
+            held += usize::from(times(row) > 0);
+            if held == TOGETHER {
+                flush(&words);
+                held = 0;
+            }
+        }
+        flush(words.get(..held).unwrap_or_default());
+        self.nulls += nulls;
     }
 
     fn doubles<T: ArrowPrimitiveType>(
@@ -153,47 +194,48 @@ impl Counts {
         column: &dyn Array,
         widen: impl Fn(T::Native) -> f64,
         times: impl Fn(usize) -> u64,
-    ) {
-        for (row, value) in column.as_primitive::<T>().iter().enumerate() {
-            match value.map(&widen) {
-                Some(value) if value.is_nan() => self.nans += times(row),
-                Some(value) => {
-                    self.count(Some(&key(value).to_be_bytes()), times(row));
-                }
-                None => self.nulls += times(row),
-            }
-        }
+    ) -> Result<()> {
+        self.be(Kind::Float, column)?;
+        let values = column.as_primitive::<T>().iter().map(|value| value.map(&widen));
+        let nan = |value: &Option<f64>| value.is_some_and(f64::is_nan);
+        let nans: u64 = values.clone().enumerate().filter(|(_, value)| nan(value)).map(|(row, _)| times(row)).sum();
+        let before = self.nulls;
+        self.words(values.map(|value| value.filter(|value| !value.is_nan()).map(key)), times);
+        // Those were counted as nulls.
+        self.nans += nans;
+        self.nulls = before + (self.nulls - before - nans);
+        Ok(())
     }
 
     fn wholes(&mut self, column: &dyn Array, times: impl Fn(usize) -> u64) -> Result<()> {
         macro_rules! each {
-            ($kind:expr, $type:ty, $key:expr) => {{
-                self.be($kind, column)?;
-                for (row, value) in column.as_primitive::<$type>().iter().enumerate() {
-                    self.count(value.map($key).as_ref().map(|key: &[u8; 8]| key.as_slice()), times(row));
-                }
+            ($type:ty) => {{
+                self.be(Kind::Whole, column)?;
+                let values = column.as_primitive::<$type>().iter();
+                self.words(values.map(|value| value.map(|v| i64::from(v).cast_unsigned() ^ SIGN)), times);
             }};
         }
         match column.data_type() {
             DataType::Boolean => {
                 self.be(Kind::Whole, column)?;
-                for (row, value) in column.as_boolean().iter().enumerate() {
-                    self.count(value.map(|v| whole(v.into())).as_ref().map(<[u8; 8]>::as_slice), times(row));
-                }
+                self.words(column.as_boolean().iter().map(|value| value.map(|v| u64::from(v) ^ SIGN)), times);
             }
-            DataType::Int8 => each!(Kind::Whole, Int8Type, |v| whole(v.into())),
-            DataType::Int16 => each!(Kind::Whole, Int16Type, |v| whole(v.into())),
-            DataType::Int32 => each!(Kind::Whole, Int32Type, |v| whole(v.into())),
-            DataType::Int64 => each!(Kind::Whole, Int64Type, whole),
-            DataType::UInt8 => each!(Kind::Whole, UInt8Type, |v| whole(v.into())),
-            DataType::UInt16 => each!(Kind::Whole, UInt16Type, |v| whole(v.into())),
-            DataType::UInt32 => each!(Kind::Whole, UInt32Type, |v| whole(v.into())),
-            DataType::UInt64 => each!(Kind::Unsigned, UInt64Type, u64::to_be_bytes),
-            DataType::Date32 => each!(Kind::Whole, Date32Type, |v| whole(v.into())),
-            DataType::Timestamp(TimeUnit::Second, _) => each!(Kind::Whole, TimestampSecondType, whole),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => each!(Kind::Whole, TimestampMillisecondType, whole),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => each!(Kind::Whole, TimestampMicrosecondType, whole),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => each!(Kind::Whole, TimestampNanosecondType, whole),
+            DataType::Int8 => each!(Int8Type),
+            DataType::Int16 => each!(Int16Type),
+            DataType::Int32 => each!(Int32Type),
+            DataType::Int64 => each!(Int64Type),
+            DataType::UInt8 => each!(UInt8Type),
+            DataType::UInt16 => each!(UInt16Type),
+            DataType::UInt32 => each!(UInt32Type),
+            DataType::UInt64 => {
+                self.be(Kind::Unsigned, column)?;
+                self.words(column.as_primitive::<UInt64Type>().iter(), times);
+            }
+            DataType::Date32 => each!(Date32Type),
+            DataType::Timestamp(TimeUnit::Second, _) => each!(TimestampSecondType),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => each!(TimestampMillisecondType),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => each!(TimestampMicrosecondType),
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => each!(TimestampNanosecondType),
             other => {
                 return Err(Error::new(Code::WrongType, format!("values of a column of {other} are not counted"))
                     .hint("text, numbers, bools, dates and times are"));
@@ -212,16 +254,9 @@ impl Counts {
         Ok(())
     }
 
-    fn count(&mut self, key: Option<&[u8]>, times: u64) {
-        match key {
-            None => self.nulls += times,
-            Some(_) if times == 0 => {}
-            Some(key) => {
-                if self.table.add(key, times) {
-                    self.keep_to_limit();
-                }
-            }
-        }
+    fn count(&mut self, keys: &[Key<'_>]) {
+        self.table.add(keys);
+        self.keep_to_limit();
     }
 
     /// Gives the less frequent values up, if there are too many.
@@ -253,8 +288,18 @@ impl Counts {
         if let Some(sketch) = &later.given_up {
             self.given_up.get_or_insert_default().merge(sketch);
         }
-        for (key, times) in later.table.iter() {
-            self.count(Some(key), times);
+        let mut keys = [Key::default(); TOGETHER];
+        let mut left = later.table.iter();
+        loop {
+            let mut held = 0;
+            for (slot, key) in keys.iter_mut().zip(&mut left) {
+                *slot = key;
+                held += 1;
+            }
+            self.count(keys.get(..held).unwrap_or_default());
+            if held < TOGETHER {
+                break;
+            }
         }
         Ok(())
     }
@@ -300,7 +345,7 @@ impl Counts {
         self.flush()?;
         let Some(sketch) = &self.given_up else { return Ok(self.table.len() as u64) };
         let mut all = sketch.clone();
-        self.table.hashes().for_each(|hash| all.add(hash));
+        self.table.iter().for_each(|key| all.add(key.hash));
         Ok(all.estimate().max(self.table.len() as u64))
     }
 
@@ -310,7 +355,7 @@ impl Counts {
     /// As [`Self::update`].
     pub fn sorted(&mut self) -> Result<RecordBatch> {
         self.flush()?;
-        let mut entries: Vec<Entry<'_>> = self.table.iter().collect();
+        let mut entries: Vec<Entry<'_>> = self.table.iter().map(|key| (key.bytes, key.times)).collect();
         entries.sort_unstable();
         batch(&entries, self.kind)
     }
@@ -321,7 +366,7 @@ impl Counts {
     /// As [`Self::update`].
     pub fn top(&mut self, most: usize) -> Result<RecordBatch> {
         self.flush()?;
-        let mut entries: Vec<Entry<'_>> = self.table.iter().collect();
+        let mut entries: Vec<Entry<'_>> = self.table.iter().map(|key| (key.bytes, key.times)).collect();
         entries.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
         entries.truncate(most);
         batch(&entries, self.kind)
@@ -343,10 +388,10 @@ impl Counts {
             to.bytes(sketch.registers());
         }
         to.word(self.table.len() as u64);
-        for (key, times) in self.table.iter() {
-            to.word(key.len() as u64);
-            to.word(times);
-            to.bytes(key);
+        for key in self.table.iter() {
+            to.word(key.bytes.len() as u64);
+            to.word(key.times);
+            to.bytes(key.bytes);
         }
         Ok(to.done())
     }
@@ -373,16 +418,11 @@ impl Counts {
         }
         for _ in 0..from.length(16)? {
             let (length, times) = (from.length(1)?, from.word()?);
-            made.table.add(from.bytes(length)?, times);
+            made.table.add(&[Key::new(from.bytes(length)?, times)]);
         }
         from.done()?;
         Ok(made)
     }
-}
-
-/// The bytes of a whole number, which order as the numbers do.
-fn whole(value: i64) -> [u8; 8] {
-    (value.cast_unsigned() ^ SIGN).to_be_bytes()
 }
 
 /// Whether two dictionaries are one in memory. As the first is held, its memory is nobody else's.

@@ -4,130 +4,162 @@ use std::hash::BuildHasher;
 
 use foldhash::quality::FixedState;
 
+/// Keys that are looked up together, so that waiting for memory is done once for all of them.
+pub(super) const TOGETHER: usize = 32;
+
 /// Byte strings and their counts, in the order in which they first came.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Where an entry is: its number plus one in the low half, the upper half of its hash in the high one; 0 if free.
+    /// Where an entry is: its place plus one in the low bits, the upper bits of its hash in the high ones; 0 if free.
     slots: Vec<u64>,
-    entries: Vec<Entry>,
-    bytes: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u64,
-    start: usize,
+    /// Entries: hash, count, length, and the string itself.
+    entries: Vec<u8>,
     length: usize,
-    count: u64,
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self { slots: vec![0; 64], entries: Vec::new(), bytes: Vec::new() }
+/// A key to be added.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Key<'a> {
+    pub bytes: &'a [u8],
+    pub times: u64,
+    pub hash: u64,
+}
+
+impl<'a> Key<'a> {
+    /// A key that is there so many times.
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8], times: u64) -> Self {
+        // The seed is the same everywhere: what is kept must not depend on the process.
+        Self { bytes, times, hash: FixedState::with_seed(0).hash_one(bytes) }
     }
 }
 
-const HIGH: u64 = !0 << 32;
+/// Bits of a slot that are a place: enough for a terabyte.
+const PLACE: u64 = (1 << 40) - 1;
+/// Bytes of an entry before its string.
+const HEAD: usize = 24;
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { slots: vec![0; 64], entries: Vec::new(), length: 0 }
+    }
+}
 
 impl Table {
-    /// Counts a byte string; true if it is new.
+    /// Counts byte strings.
+    pub(super) fn add(&mut self, keys: &[Key<'_>]) {
+        // The memory of all of them is asked for before the first is needed.
+        let mut places = [0; TOGETHER];
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = self.slots.get(first_slot(key.hash, self.slots.len())).map_or(0, |slot| place_of(*slot));
+        }
+        let touched = places.iter().fold(0, |all, place| all ^ self.word(*place));
+        std::hint::black_box(touched);
+        for key in keys {
+            self.add_one(key);
+        }
+    }
+
     #[inline]
-    pub(super) fn add(&mut self, key: &[u8], times: u64) -> bool {
-        // The seed is the same everywhere: what is kept must not depend on the process.
-        let hash = FixedState::with_seed(0).hash_one(key);
-        let mut at = place(hash, self.slots.len());
-        while let Some(slot) = self.slots.get(at).filter(|slot| **slot != 0) {
-            if (slot ^ hash) & HIGH == 0 {
-                let number = entry_of(*slot);
-                if let Some(entry) = self.entries.get_mut(number)
-                    && entry.length == key.len()
-                    && self.bytes.get(entry.start..entry.start + entry.length) == Some(key)
-                {
-                    entry.count += times;
-                    return false;
+    fn add_one(&mut self, key: &Key<'_>) {
+        let mut at = first_slot(key.hash, self.slots.len());
+        while let Some(slot) = self.slots.get(at).copied().filter(|slot| *slot != 0) {
+            if (slot ^ key.hash) & !PLACE == 0 {
+                let place = place_of(slot);
+                let text = place + HEAD..place + HEAD + key.bytes.len();
+                if self.word(place + 16) == key.bytes.len() as u64 && self.entries.get(text) == Some(key.bytes) {
+                    if let Some(count) = self.entries.get_mut(place + 8..).and_then(<[u8]>::first_chunk_mut) {
+                        *count = (u64::from_le_bytes(*count) + key.times).to_le_bytes();
+                    }
+                    return;
                 }
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
-        let entry = Entry { hash, start: self.bytes.len(), length: key.len(), count: times };
-        self.bytes.extend_from_slice(key);
-        self.entries.push(entry);
         if let Some(slot) = self.slots.get_mut(at) {
-            *slot = hash & HIGH | self.entries.len() as u64;
+            *slot = key.hash & !PLACE | (self.entries.len() as u64 + 1);
         }
-        if self.entries.len() * 2 > self.slots.len() {
-            self.lay_out(self.slots.len() * 2);
+        for word in [key.hash, key.times, key.bytes.len() as u64] {
+            self.entries.extend_from_slice(&word.to_le_bytes());
         }
-        true
+        self.entries.extend_from_slice(key.bytes);
+        self.length += 1;
+        if self.length * 2 > self.slots.len() {
+            self.lay_out(self.slots.len() * 4);
+        }
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        self.entries.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// Puts every entry into its slot again.
     fn lay_out(&mut self, slots: usize) {
-        self.slots.clear();
-        self.slots.resize(slots, 0);
-        for (number, entry) in self.entries.iter().enumerate() {
-            let mut at = place(entry.hash, slots);
-            while self.slots.get(at).is_some_and(|slot| *slot != 0) {
+        let mut fresh = vec![0; slots];
+        for (place, key) in self.places() {
+            let mut at = first_slot(key.hash, slots);
+            while fresh.get(at).is_some_and(|slot| *slot != 0) {
                 at = (at + 1) & (slots - 1);
             }
-            if let Some(slot) = self.slots.get_mut(at) {
-                *slot = entry.hash & HIGH | (number as u64 + 1);
+            if let Some(slot) = fresh.get_mut(at) {
+                *slot = key.hash & !PLACE | (place as u64 + 1);
             }
         }
+        self.slots = fresh;
     }
 
     /// How many different ones.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.length
     }
 
     /// How many bytes they have together.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.entries.len() - self.length * HEAD
     }
 
-    /// All of them and their counts.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.entries.iter().map(|entry| (self.key(entry), entry.count))
+    /// All of them, each as often as it was added.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Key<'_>> {
+        self.places().map(|(_, key)| key)
     }
 
-    fn key(&self, entry: &Entry) -> &[u8] {
-        self.bytes.get(entry.start..entry.start + entry.length).unwrap_or_default()
-    }
-
-    /// Hashes of all of them.
-    pub(super) fn hashes(&self) -> impl Iterator<Item = u64> {
-        self.entries.iter().map(|entry| entry.hash)
+    fn places(&self) -> impl Iterator<Item = (usize, Key<'_>)> {
+        let mut place = 0;
+        std::iter::from_fn(move || {
+            let length = usize::try_from(self.word(place + 16)).ok()?;
+            let bytes = self.entries.get(place + HEAD..place + HEAD + length)?;
+            let found = (place, Key { bytes, times: self.word(place + 8), hash: self.word(place) });
+            place += HEAD + length;
+            Some(found)
+        })
     }
 
     /// Keeps the most frequent ones, no more than `most` and no more than so many bytes; `lose` gets the others' hashes.
     pub(super) fn keep_most_frequent(&mut self, most: usize, most_bytes: usize, mut lose: impl FnMut(u64)) {
-        let mut order = self.entries.clone();
-        order.sort_unstable_by(|one, other| {
-            other.count.cmp(&one.count).then_with(|| self.key(one).cmp(self.key(other)))
-        });
-        let (mut entries, mut bytes) = (Vec::with_capacity(most), Vec::new());
-        for entry in order {
-            if entries.len() < most && bytes.len() + entry.length <= most_bytes {
-                entries.push(Entry { start: bytes.len(), ..entry });
-                bytes.extend_from_slice(self.key(&entry));
+        let mut kept = Self::default();
+        let mut order: Vec<Key<'_>> = self.iter().collect();
+        order.sort_unstable_by(|one, other| other.times.cmp(&one.times).then_with(|| one.bytes.cmp(other.bytes)));
+        for key in order {
+            if kept.len() < most && kept.bytes() + key.bytes.len() <= most_bytes {
+                kept.add_one(&key);
             } else {
-                lose(entry.hash);
+                lose(key.hash);
             }
         }
-        (self.entries, self.bytes) = (entries, bytes);
-        self.lay_out((self.entries.len() * 2 + 1).next_power_of_two().max(64));
+        *self = kept;
     }
 }
 
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "only low bits are wanted")]
-fn place(hash: u64, slots: usize) -> usize {
+fn first_slot(hash: u64, slots: usize) -> usize {
     hash as usize & (slots - 1)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half is a number of an entry")]
-fn entry_of(slot: u64) -> usize {
-    (slot as u32 as usize).wrapping_sub(1)
+#[inline]
+fn place_of(slot: u64) -> usize {
+    ((slot & PLACE) as usize).wrapping_sub(1)
 }
 
 /// HyperLogLog: how many different hashes there were, within about 1 %.
