@@ -14,7 +14,7 @@ from ...errors import InputError
 from ..incoming import to_arrow
 from ..source import BATCH_ROWS
 from .base import Fragments, columns_of, narrowed
-from .schemas import CastError, conformed, misfit, plain_schema
+from .schemas import CastError, conformed, misfit, one_schema, plain_schema
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RayBlock:
     reference: Any
     schema: pa.Schema
     name: str
-    rows: int | None
+    rows: int
     start: int
     kept: pc.Expression | None = None
 
@@ -46,27 +46,26 @@ def ray_source(dataset: Any, kept: pc.Expression | None = None) -> Fragments:
     """A Ray dataset as a source. It is computed once; its blocks stay in the object store while the source is open.
 
     Raises:
-        InputError: ``wrong_type``: its columns are of types that Arrow does not have.
+        InputError: ``wrong_type``: it has no columns, or blocks that have none in common.
     """
-    whole = dataset.materialize()
-    found = whole.schema()
-    base = found.base_schema if found is not None else pa.schema([])
-    fragments: list[RayBlock] = []
-    start = 0
-    for bundle in whole.iter_internal_ref_bundles():
-        for reference, metadata in bundle.blocks:
-            if not fragments and not isinstance(base, pa.Schema):
-                base = to_arrow(sys.modules["ray"].get(reference)).schema
-            rows = metadata.num_rows
-            if rows == 0:
-                continue
-            name = f"Ray dataset, block {len(fragments)}"
-            at = start if kept is None and start >= 0 else -1
-            fragments.append(RayBlock(reference, base, name, rows, at, kept))
-            start = start + rows if rows is not None and start >= 0 else -1
-    if not isinstance(base, pa.Schema):
+    ray = sys.modules["ray"]
+    references = dataset.materialize().to_arrow_refs()
+    # Asked where the blocks are, so that none of them comes here.
+    facts = ray.get([ray.remote(num_cpus=0.1)(_facts).remote(reference) for reference in references])
+    schemas = [(f"Ray dataset, block {number}", schema) for number, (schema, _) in enumerate(facts) if len(schema)]
+    if not schemas:
         raise InputError("the Ray dataset has no columns", code="wrong_type", hint="give a dataset of tables")
-    schema = plain_schema(base)
-    fragments = [RayBlock(f.reference, schema, f.name, f.rows, f.start, kept) for f in fragments]
-    rows = start if kept is None and start >= 0 else None
-    return Fragments("Ray dataset", schema, fragments, rows=rows)
+    schema, notes = one_schema(schemas)
+    fragments: list[RayBlock] = []
+    total = 0
+    for number, (reference, (_, rows)) in enumerate(zip(references, facts, strict=True)):
+        if rows:
+            start = total if kept is None else -1
+            fragments.append(RayBlock(reference, schema, f"Ray dataset, block {number}", rows, start, kept))
+            total += rows
+    return Fragments("Ray dataset", schema, fragments, rows=total if kept is None else None, notes=notes)
+
+
+def _facts(block: pa.Table) -> tuple[pa.Schema, int]:
+    """Schema and number of rows of a block."""
+    return plain_schema(block.schema), block.num_rows
