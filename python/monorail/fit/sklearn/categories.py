@@ -179,6 +179,8 @@ def learnt(step: Any, inputs: Inputs, place: int, distinct: Distinct, handle_unk
         one._fit(distinct.X, handle_unknown=handle_unknown, ensure_all_finite="allow-nan")
         values = one._check_X(distinct.X, ensure_all_finite="allow-nan")[0][0]
         categories = one.categories_[0]
+        if _in_order(values, categories):
+            return Learnt(categories, distinct.counts, np.arange(len(values)))
         known: Any = _check_unknown(values, categories, return_mask=True)[1]
         places = np.full(len(values), -1, np.int64)
         if known.any():
@@ -188,6 +190,14 @@ def learnt(step: Any, inputs: Inputs, place: int, distinct: Distinct, handle_unk
     # Two values may be one category: True and 1 among objects.
     counts = np.bincount(places[known], weights=distinct.counts[known], minlength=len(categories))
     return Learnt(categories, counts.astype(np.int64), places)
+
+
+def _in_order(values: np.ndarray, categories: np.ndarray) -> bool:
+    """Whether the values are the categories already: the usual case, which needs no look-up of millions."""
+    if len(values) != len(categories) or not (values[:-1] == categories[:-1]).all():
+        return False
+    last, expected = values[-1], categories[-1]
+    return bool(last == expected or (last != last and expected != expected))
 
 
 def refused(error: Exception, inputs: Inputs, place: int) -> FitError:
