@@ -6,20 +6,38 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ..learning import Inputs, Statistic
 from .numeric import Features, NumericLearner, check_values, fit_on, probe_rows, proxy
 from .ordered import QuantileLearner
 
 
 class ShapeLearner(NumericLearner):
-    """A step that learns the number of its features and their names, whatever the rows hold: it needs no pass."""
+    """A step that learns the number of its features and their names, whatever the rows hold.
+
+    It needs no pass. Where it gets named columns it looks for values that its ``fit`` would refuse: of raw columns the
+    first pass counts them anyway.
+    """
+
+    takes_missing = False
 
     def wants(self) -> Sequence[Statistic]:
-        """Nothing; the first time, the step is fitted."""
-        if self._wanted is None:
-            fit_on(self.step, probe_rows(self.inputs))
+        """What the next pass should gather: nothing of a matrix."""
+        if self._wanted is None and not self.inputs.names:
             self._wanted = ()
-        return self._wanted
+            fit_on(self.step, probe_rows(self.inputs))
+        return super().wants()
+
+    def finish(self, features: Features) -> None:
+        """Fit the step on the extremes, so that it refuses what it would refuse of all rows: negative values, say.
+
+        Raises:
+            InputError: ``out_of_range``.
+        """
+        try:
+            fit_on(self.step, proxy(self.inputs, features, np.stack([features.minimum, features.maximum])))
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split()), code="out_of_range") from error
 
 
 class RandomLearner(ShapeLearner):
