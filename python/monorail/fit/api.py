@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from ..data.source import Source, open_source
 from ..errors import FitError, InputError
 from ..executors import Executor, open_executor
 from ..progress import progress
+from .coding import text_columns
 from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
 from .passes import Reading
 from .plan import EXAMPLE_ROWS, FIRST_ROWS, Run, Settings
@@ -78,7 +80,7 @@ def fit(
         if qualified(estimator) in _SEARCHES:
             return _searched(estimator, source, target, sample_weight, executor, quiet, begun)
         copy = clone(estimator)
-        reading = _reading(copy, source, target, sample_weight)
+        reading = replace(_reading(copy, source, target, sample_weight), text=text_columns(source.schema))
         settings.check(copy, _name(copy))
         first = _first_rows(source, reading)
         planned = _plan(clone(copy), source, reading, executor, settings, first)

@@ -7,7 +7,7 @@ from what serving will give them; the rest by the fitted steps' own ``transform`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ..adapters.frames import Form, one_batch
 from ..data import to_arrow
+from .coding import spelt
 from .graphs import Graph
 from .learning import Block
 from .sparse import one_hot, side_by_side
@@ -24,16 +25,32 @@ class Given:
     """A batch of raw columns on its way through the steps; what was made of it once is not made again.
 
     Attributes:
-        batch: The raw columns, the target and the weights among them.
+        coded: The raw columns, the target and the weights among them; those in ``text`` may be dictionaries.
         start: Number of its first row, -1 where nobody knows.
         picked: Number of each row where they are not consecutive.
+        text: Columns that are text, whatever they were read as.
     """
 
-    def __init__(self, batch: pa.RecordBatch, start: int = -1, picked: np.ndarray | None = None) -> None:
-        self.batch = batch
+    def __init__(
+        self,
+        batch: pa.RecordBatch,
+        start: int = -1,
+        picked: np.ndarray | None = None,
+        text: Collection[str] = (),
+    ) -> None:
+        self.coded = batch
+        self.text = text
         self.start = start
         self.picked = picked
         self._made: dict[Value, Any] = {}
+        self._spelt: dict[str, pa.Array] = {}
+
+    def columns(self, names: Sequence[str]) -> pa.RecordBatch:
+        """Raw columns of the types that they have."""
+        for name in names:
+            if name not in self._spelt:
+                self._spelt[name] = spelt(self.coded.column(name), name, self.text)
+        return pa.RecordBatch.from_arrays([self._spelt[name] for name in names], names=list(names))
 
     def rows(self, value: Value) -> Any:
         """What a value is for this batch: a pandas frame or series, or a matrix."""
@@ -41,10 +58,17 @@ class Given:
             self._made[value] = value.made(self)
         return self._made[value]
 
-    def block(self, value: Value, target: pa.Array | None = None, weight: np.ndarray | None = None) -> Block:
-        """A value as a block."""
+    def block(
+        self,
+        value: Value,
+        target: pa.Array | None = None,
+        weight: np.ndarray | None = None,
+        *,
+        coded: bool = False,
+    ) -> Block:
+        """A value as a block; text may be dictionaries if it may be coded."""
         if isinstance(value, Columns):
-            batch = self.batch.select(list(value.names))
+            batch = self.coded.select(list(value.names)) if coded else self.columns(value.names)
             return Block(batch, None, self.start, target, weight, self.picked)
         rows = self.rows(value)
         if hasattr(rows, "columns"):
@@ -76,7 +100,7 @@ class Columns(Value):
 
     def made(self, given: Given) -> Any:
         """The frame."""
-        frame = frame_of(given.batch.select(list(self.names)), self.nullable)
+        frame = frame_of(given.columns(self.names), self.nullable)
         return frame[self.names[0]] if self.alone else frame
 
 
@@ -111,10 +135,10 @@ class Transformed(Value):
         if self.training is not None:
             return self.training(given.block(self.base))
         if self.graph is not None:
-            return self.graph.run(given.batch)
+            return self.graph.run(given.coded)
         if self.parts is not None:
             return self.parts.made(given)
-        if isinstance(self.base, Columns) and (coded := one_hot(self.step, given.batch, self.base.names)) is not None:
+        if isinstance(self.base, Columns) and (coded := one_hot(self.step, given.coded, self.base.names)) is not None:
             return coded
         return self.step.transform(given.rows(self.base))
 

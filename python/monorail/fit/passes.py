@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ..data.source import Fragment, Source
+from ..data.source import BATCH_ROWS, Fragment, Source
 from ..errors import FitError, MonorailError
 from ..executors import Executor
 from .between import Columns, Given, Value
+from .coding import spelt_batch
 from .learning import Block, Statistic
 from .sampling import Chosen, Picked, Uniform
 from .statistics import ValueCounts
@@ -36,11 +37,18 @@ class Reading:
         features: Raw columns.
         target: Columns to be learnt; empty where none is.
         weight: Column of weights.
+        text: Columns that are text: they may be read as dictionaries.
     """
 
     features: tuple[str, ...]
     target: tuple[str, ...] = ()
     weight: str | None = None
+    text: frozenset[str] = frozenset()
+
+    def batches(self, fragment: Fragment, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """The rows of a fragment; text that is no target may come as dictionaries."""
+        for batch in fragment.batches(self.columns, max_rows=max_rows, coded=bool(self.text)):
+            yield spelt_batch(batch, self.text & set(self.target)) if self.target else batch
 
     @property
     def columns(self) -> list[str]:
@@ -203,7 +211,7 @@ def gather(work: Work, item: tuple[int, Fragment, int]) -> Found:
     found = _empty(work)
     try:
         with np.errstate(all="ignore"):
-            for batch in fragment.batches(work.reading.columns, max_rows=work.max_rows):
+            for batch in work.reading.batches(fragment, work.max_rows):
                 _update(work, found, batch, number, start + found.rows if start >= 0 else -1)
                 found.rows += batch.num_rows
     except MonorailError as error:
@@ -212,18 +220,23 @@ def gather(work: Work, item: tuple[int, Fragment, int]) -> Found:
 
 
 def _update(work: Work, found: Found, batch: pa.RecordBatch, number: int, start: int) -> None:
-    given = Given(batch, start)
+    text = work.reading.text
+    given = Given(batch, start, text=text)
     target, weight = work.reading.target_of(batch), work.reading.weight_of(batch)
     for (value, statistics), states in zip(work.wanted, found.states, strict=True):
-        block = given.block(value, target, weight)
+        blocks: dict[bool, Block] = {}
         for place, statistic in enumerate(statistics):
-            states[place] = statistic.update(states[place], block)
+            # Values are counted by their places in a dictionary.
+            coded = isinstance(statistic, ValueCounts) and isinstance(value, Columns)
+            if coded not in blocks:
+                blocks[coded] = given.block(value, target, weight, coded=coded)
+            states[place] = statistic.update(states[place], blocks[coded])
     if work.target and target is not None:
         found.target = counted(found.target, target)
     if work.uniform:
-        found.uniform.add(batch, number, found.rows, start)
+        found.uniform.add(batch, number, found.rows, start, text)
     if work.chosen is not None:
-        found.chosen.add(batch, start)
+        found.chosen.add(batch, start, text)
 
 
 def merged(work: Work, whole: Found, later: Found) -> Found:
@@ -318,4 +331,4 @@ def _placed(error: MonorailError, fragment: Fragment, before: int) -> MonorailEr
 
 def block_of(given: Given, value: Value, reading: Reading) -> Block:
     """A value of a batch as a block, with target and weights."""
-    return given.block(value, reading.target_of(given.batch), reading.weight_of(given.batch))
+    return given.block(value, reading.target_of(given.coded), reading.weight_of(given.coded))

@@ -285,8 +285,8 @@ class Run:
             yield []
         picked = self.uniform(most)
         given = self.given(picked)
-        target = self.reading.target_of(given.batch)
-        weight = self.reading.weight_of(given.batch)
+        target = self.reading.target_of(given.coded)
+        weight = self.reading.weight_of(given.coded)
         rows = given.rows(value)
         arguments = [rows] if target is None else [rows, _labels(target)]
         options = {"sample_weight": weight} if weight is not None and _takes_weights(step) else {}

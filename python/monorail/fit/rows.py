@@ -163,9 +163,9 @@ class _Shared:
 def _read(shared: _Shared, item: tuple[Fragment, int], max_rows: int = 65_536) -> Iterator[Block]:
     """The rows of one part."""
     fragment, start = item
-    for batch in fragment.batches(shared.reading.columns, max_rows=max_rows):
+    for batch in shared.reading.batches(fragment, max_rows):
         with np.errstate(all="ignore"):
-            yield block_of(Given(batch, start), shared.value, shared.reading)
+            yield block_of(Given(batch, start, text=shared.reading.text), shared.value, shared.reading)
         start += batch.num_rows
 
 

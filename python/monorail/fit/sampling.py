@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from .coding import spelt_batch
 
 #: Rows of a fragment that has no known first row are numbered behind its own number.
 _BITS = 40
@@ -46,7 +49,7 @@ class Uniform:
         self._numbers = np.empty(0, np.int64)
         self._rows: list[Any] = []
 
-    def add(self, batch: pa.RecordBatch, fragment: int, before: int, start: int) -> None:
+    def add(self, batch: pa.RecordBatch, fragment: int, before: int, start: int, text: Collection[str] = ()) -> None:
         """Take in a batch.
 
         Args:
@@ -54,6 +57,7 @@ class Uniform:
             fragment: Number of the fragment they are of.
             before: Rows of the fragment before them.
             start: Number of the first of them in the whole data, -1 where unknown.
+            text: Columns that are text, whatever they were read as.
         """
         first = start if start >= 0 else (fragment << _BITS) + before
         numbers = np.arange(first, first + batch.num_rows)
@@ -66,7 +70,7 @@ class Uniform:
             places = np.arange(len(keys))
         if len(places) > self.most:
             places = np.sort(np.argpartition(keys, self.most)[: self.most])
-        self._rows.append(pa.Table.from_batches([batch.take(pa.array(places))]))
+        self._rows.append(pa.Table.from_batches([spelt_batch(batch.take(pa.array(places)), text)]))
         self._keys = np.concatenate([self._keys, keys[places]])
         self._numbers = np.concatenate([self._numbers, numbers[places]])
         if len(self._keys) > 2 * self.most:
@@ -106,14 +110,14 @@ class Chosen:
         self._wanted = numbers
         self._rows: list[pa.Table] = []
 
-    def add(self, batch: pa.RecordBatch, start: int) -> None:
-        """Take in a batch, whose first row has this number."""
+    def add(self, batch: pa.RecordBatch, start: int, text: Collection[str] = ()) -> None:
+        """Take in a batch, whose first row has this number; ``text`` as of :meth:`Uniform.add`."""
         if self._wanted is None or start < 0:
             return
         first, last = np.searchsorted(self._wanted, [start, start + batch.num_rows])
         if last > first:
             places = self._wanted[first:last] - start
-            self._rows.append(pa.Table.from_batches([batch.take(pa.array(places))]))
+            self._rows.append(pa.Table.from_batches([spelt_batch(batch.take(pa.array(places)), text)]))
 
     def merge(self, later: Chosen) -> None:
         """Take in what another, of later rows, has kept."""
