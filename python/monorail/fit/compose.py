@@ -360,9 +360,7 @@ def refusal(refused: Iterable[tuple[str, str, str]]) -> FitError:
         f"cannot fit {text}",
         code="cannot_fit",
         hint=f"sample_rows={{{steps}}} fits it on so many rows; or use a step that can be fitted in passes",
-        details=[
-            {"code": "cannot_fit", "path": path, "got": kind, "expected": reason} for path, kind, reason in refused
-        ],
+        details=[{"code": "cannot_fit", "path": path, "got": kind} for path, kind, _ in refused],
     )
 
 
