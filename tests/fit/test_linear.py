@@ -114,6 +114,15 @@ def test_badly_conditioned_columns_lose_no_digits_to_squares():
     same_attributes(trained(step, MadeRows(matrix, target)), plainly(step, matrix, target), 1e-7)
 
 
+@pytest.mark.parametrize("step", [Ridge(), Ridge(solver="svd"), Lasso(alpha=0.1), LinearRegression()], ids=str)
+def test_columns_far_from_zero_and_columns_that_do_not_vary(step):
+    matrix, target, weight = made()
+    far = np.array([0, 1e8, 0, -1e6, 0, 0])
+    matrix = np.hstack([matrix + far, np.full((len(matrix), 1), 1e5 / 3)])
+    learnt = trained(step, MadeRows(matrix, target, weight=weight, max_rows=90))
+    same_attributes(learnt, plainly(step, matrix, target, weight), 1e-6, atol=1e-7, skip=["dual_gap_"])
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
     "step",

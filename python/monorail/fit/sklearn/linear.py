@@ -40,9 +40,14 @@ class LeastSquares(Trainer):
         inner = self.inner(few)
         self._finish(few, inner, kind)
 
+    @property
+    def products(self) -> bool:
+        """Whether products of columns are enough."""
+        return True
+
     def wanted(self, rows: TrainingRows) -> Wanted:
         """What to gather."""
-        return Wanted(rows.inputs, self.estimator.fit_intercept, self.sparse)
+        return Wanted(rows.inputs, self.estimator.fit_intercept, self.products)
 
     def inner(self, few: Few) -> Any:
         """The estimator's own kind, fitted on the few rows, which are centred already."""
@@ -78,6 +83,11 @@ class LinearTrainer(LeastSquares):
 
     learnt = ("rank_", "singular_")
 
+    @property
+    def products(self) -> bool:
+        """Whether products of columns are enough: they have not the digits of small singular values."""
+        return self.sparse
+
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
         if self.sparse and self.estimator.positive:
@@ -89,6 +99,11 @@ class RidgeTrainer(LeastSquares):
     """``Ridge``: any solver that works with products takes the same steps on the few rows."""
 
     learnt = ("n_iter_", "solver_")
+
+    @property
+    def products(self) -> bool:
+        """Whether products of columns are enough."""
+        return self.sparse or self.estimator.solver in ("auto", "cholesky")
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
@@ -117,7 +132,7 @@ class RidgeClassifierTrainer(RidgeTrainer):
         step.classes_ = step._label_binarizer.classes_
         heavy = class_weights(step.class_weight, labels, labels.counts) if step.class_weight else None
         signs = Signs(labels, len(labels.classes))
-        return Wanted(rows.inputs, step.fit_intercept, self.sparse, signs, Weights(labels, heavy))
+        return Wanted(rows.inputs, step.fit_intercept, self.products, signs, Weights(labels, heavy))
 
     def inner(self, few: Few) -> Any:
         """Ridge regression of the same settings."""

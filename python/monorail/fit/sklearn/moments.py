@@ -1,8 +1,9 @@
 """Many rows made few: a small matrix and target that have the moments of the large ones.
 
 Whatever depends on inner products of columns alone (least squares, ridge, lasso, their conjugate gradients and their
-stopping rules) comes out the same from either. Dense rows are folded into a triangle by QR, which keeps every digit
-that the rows have; of sparse ones the centred products are summed, since a QR would fill them up.
+stopping rules) comes out the same from either. For least squares dense rows are folded into a triangle by QR, which
+keeps every digit that the rows have. Of sparse ones centred products are summed, since a QR would fill them up, and for
+ridge and lasso, too, whose own solvers look at nothing else.
 """
 
 from __future__ import annotations
@@ -58,14 +59,15 @@ class Wanted:
     Attributes:
         inputs: Of the estimator.
         intercept: Whether to centre.
-        sparse: Whether to sum products instead of folding.
+        products: Whether to sum products instead of folding: for sparse rows, and where products are all that the
+            solver would look at; that is several times faster, and has half the digits.
         target: From a block to ``[rows]`` or ``[rows, targets]``.
         weight: From a block to a weight a row, or None.
     """
 
     inputs: Inputs
     intercept: bool
-    sparse: bool
+    products: bool
     target: Callable[[Block], np.ndarray] = targets
     weight: Callable[[Block], np.ndarray | None] = own_weight
 
@@ -101,7 +103,7 @@ def _gathered(wanted: Wanted, blocks: Iterator[Block]) -> Triangle | Products | 
         if weight is not None and (not np.isfinite(weight).all() or (weight < 0).any()):
             raise InputError("a weight is negative or not a number", code="out_of_range", hint="see sample_weight=")
         if found is None:
-            kind = Products if wanted.sparse else Triangle
+            kind = Products if wanted.products else Triangle
             found = kind(wanted.intercept, matrix.shape[1], target.shape[1:])
         found.add(matrix, target, weight)
     return found.folded() if found is not None else None
@@ -171,6 +173,7 @@ class Products:
         self.intercept, self.width, self.targets = intercept, width, targets
         self.rows, self.weight = 0, 0.0
         self._columns = width + (targets[0] if targets else 1)
+        self._sparse = False
         self._means = np.zeros(self._columns)
         self._products = np.zeros((self._columns, self._columns))
 
@@ -178,25 +181,29 @@ class Products:
         """Take rows in."""
         rows = len(target)
         target = target.reshape(rows, -1)
-        weights = np.ones(rows) if weight is None else weight
-        total = float(weights.sum())
+        total = float(rows if weight is None else weight.sum())
         self.rows += rows
         if not total:
             return
-        scaled = matrix.multiply(weights[:, None]).tocsr() if hasattr(matrix, "multiply") else matrix * weights[:, None]
+        self._sparse = sparse = hasattr(matrix, "toarray")
+        scaled, scaled_target = _scaled(matrix, weight), _scaled(target, weight)
         means = np.zeros(self._columns)
         if self.intercept:
             means[: self.width] = np.asarray(scaled.sum(axis=0)).ravel() / total
-            means[self.width :] = weights @ target / total
-        centred = target - means[self.width :]
+            means[self.width :] = scaled_target.sum(axis=0) / total
+            if not sparse:
+                matrix = matrix - means[: self.width]
+                scaled = _scaled(matrix, weight)
+        # The target is centred first, so that the product is, where the features are not.
+        target = target - means[self.width :]
         products = np.empty_like(self._products)
         square = scaled.T @ matrix
-        square = square.toarray() if hasattr(square, "toarray") else square
-        products[: self.width, : self.width] = square - total * np.outer(means[: self.width], means[: self.width])
-        # The target is centred first, so that the product is, though the features are not.
-        products[: self.width, self.width :] = scaled.T @ centred
+        if sparse:
+            square = square.toarray() - total * np.outer(means[: self.width], means[: self.width])
+        products[: self.width, : self.width] = square
+        products[: self.width, self.width :] = scaled.T @ target
         products[self.width :, : self.width] = products[: self.width, self.width :].T
-        products[self.width :, self.width :] = (centred * weights[:, None]).T @ centred
+        products[self.width :, self.width :] = _scaled(target, weight).T @ target
         self._join(total, means, products)
 
     def _join(self, total: float, means: np.ndarray, products: np.ndarray) -> None:
@@ -216,6 +223,7 @@ class Products:
     def merge(self, later: Products) -> Products:
         """Itself, with what was gathered of later rows."""
         self.rows += later.rows
+        self._sparse |= later._sparse
         self._join(later.weight, later._means, later._products)
         return self
 
@@ -228,8 +236,9 @@ class Products:
         width = self.width
         square, cross = self._products[:width, :width], self._products[:width, width:]
         spread = np.diag(square).copy()
-        # What is left of a column that does not vary is rounding.
-        spread[spread <= 1e-13 * (spread + self.weight * self._means[:width] ** 2)] = 0.0
+        # What is left of a column that does not vary is rounding: of its products, or of its values.
+        rounding = 1e-13 if self._sparse else 1e-30
+        spread[spread <= rounding * (spread + self.weight * self._means[:width] ** 2)] = 0.0
         scale = np.sqrt(spread)
         one_over = np.divide(1.0, scale, out=np.zeros(width), where=scale > 0)
         factor: Any = get_lapack_funcs("pstrf", (square,))
@@ -246,6 +255,13 @@ class Products:
         target = np.zeros((len(matrix), len(below)))
         matrix[:rank], target[:rank], target[rank : rank + len(below)] = upper[:, back] * scale, explained, below
         return _few(self, matrix, target, self._means[:width], self._means[width:])
+
+
+def _scaled(rows: Any, weight: np.ndarray | None) -> Any:
+    """Each row times its weight."""
+    if weight is None:
+        return rows
+    return rows.multiply(weight[:, None]).tocsr() if hasattr(rows, "toarray") else rows * weight[:, None]
 
 
 def _few(
