@@ -195,17 +195,18 @@ def polars() -> Callable[[list[str], bool], dict[str, Any]]:
 
     def run(paths: list[str], quantiles: bool) -> dict[str, Any]:
         rows = pl.scan_parquet(paths)
+        shares = [place / (QUANTILES - 1) for place in range(QUANTILES)]
         parts = []
         for name in NUMBERS:
             column = pl.col(name)
             parts += [column.count(), column.min(), column.max(), column.mean(), column.std()]
-            if quantiles:
-                parts += [column.quantile(place / (QUANTILES - 1), "linear") for place in range(QUANTILES)]
-        row = rows.select(part.alias(str(place)) for place, part in enumerate(parts)).collect(engine="streaming").row(0)
-        width = len(parts) // len(NUMBERS)
-        answer: dict[str, Any] = {
-            name: list(row[place * width : (place + 1) * width]) for place, name in enumerate(NUMBERS)
-        }
+            parts += [column.quantile(shares, "linear")] if quantiles else []
+        row = iter(
+            rows.select(part.alias(str(place)) for place, part in enumerate(parts)).collect(engine="streaming").row(0)
+        )
+        answer: dict[str, Any] = {}
+        for name in NUMBERS:
+            answer[name] = [next(row) for _ in range(5)] + (list(next(row)) if quantiles else [])
         for name in WORDS:
             counted = rows.group_by(name).agg(pl.len().alias("n")).collect(engine="streaming")
             kept = counted.filter(pl.col(name).is_not_null())["n"]

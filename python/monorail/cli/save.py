@@ -39,9 +39,9 @@ def _numbers(context: click.Context, parameter: click.Parameter, values: tuple[s
 @click.option("--name", required=True, help="The model's name in the registry.")
 @click.option(
     "--example",
-    help="Rows the model was fitted on: Parquet, Arrow, CSV, JSON, .npy or .npz. [default: an MLflow folder's own]",
+    help="Rows the model was fitted on: Parquet, Arrow, CSV, JSON, .npy or .npz. [default: those the file brings]",
 )
-@click.option("--reference", help="More rows, for ranges, categories and quantiles. [default: the example]")
+@click.option("--reference", help="More rows, for ranges and categories. [default: what the fit saw, or the example]")
 @click.option("--nullable", multiple=True, metavar="COLUMN", help="A column that may be null though no row is; again.")
 @click.option("--output", "outputs", multiple=True, metavar="NAME", help="A further output, such as score; again.")
 @click.option("--metric", "metrics", multiple=True, callback=_numbers, metavar="NAME=NUMBER", help="Noted; again.")
