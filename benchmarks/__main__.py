@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import http_single_row, predict_flights, startup, worker_overhead
+from . import fit_statistics, http_single_row, predict_flights, startup, worker_overhead
 
 BENCHMARKS = {
+    "fit_statistics": fit_statistics,
     "http_single_row": http_single_row,
     "predict_flights": predict_flights,
     "startup": startup,
