@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -377,3 +377,47 @@ def test_a_column_that_is_not_there_is_told_before_any_pass(table: pa.Table) -> 
     with pytest.raises(InputError, match="missing") as told:
         mr.fit(model, table, quiet=True)
     assert told.value.code == "missing_column"
+
+
+def test_what_a_step_says_of_the_rows_names_it(table: pa.Table) -> None:
+    def refuse(values: Any) -> Any:
+        if len(values) != 1_000:
+            raise ValueError("not these")
+        return np.frombuffer(np.ascontiguousarray(values).tobytes()).reshape(np.shape(values))
+
+    model = make_pipeline(FunctionTransformer(refuse), StandardScaler())
+    with pytest.raises(FitError, match="`FunctionTransformer` cannot transform these rows: not these") as told:
+        mr.fit(model, table.select(["b", "y"]), quiet=True)
+    assert told.value.details[0]["file"].startswith("table")
+    forest = RandomForestClassifier(n_estimators=2, ccp_alpha=-1)
+    with pytest.raises(FitError, match=r"`pipeline\.model` cannot be fitted") as told:
+        mr.fit(prepared(("model", forest)), table, target="f", sample_rows=100, quiet=True)
+    assert told.value.details[0]["path"] == "pipeline.model"
+    with pytest.raises(InputError, match="no estimator"):
+        mr.fit("flights", table)
+
+
+def test_steps_that_train_in_the_middle(table: pa.Table) -> None:
+    numbers = ColumnTransformer([("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["a", "b", "i"])])
+    model = make_pipeline(numbers, IncrementalPCA(2), LinearRegression())
+    X, y = framed(table)[["a", "b", "i"]], framed(table)["y"]
+    learnt, expected = streamed(model, table, target="y"), in_memory(model, X, y)
+    np.testing.assert_allclose(learnt.predict(X), expected.predict(X), rtol=1e-8)
+
+
+def test_several_targets(table: pa.Table) -> None:
+    data = table.select(["b", "f", "y", "w"])
+    learnt = streamed(LinearRegression(), data, target=["y", "w"])
+    expected = LinearRegression().fit(framed(data)[["b", "f"]], framed(data)[["y", "w"]])
+    np.testing.assert_allclose(learnt.coef_, expected.coef_, rtol=1e-8)
+
+
+def test_rows_kept_for_many_passes_are_those_that_were_read(table: pa.Table) -> None:
+    data = table.select(["b", "s", "t", "f", "w"])
+    for prepare in (OneHotEncoder(), OneHotEncoder(sparse_output=False)):
+        columns = ColumnTransformer([("words", prepare, ["s", "t"])], sparse_threshold=1.0)
+        model = make_pipeline(columns, LogisticRegression())
+        learnt = streamed(model, data, target="f", sample_weight="w", workers=2)
+        X, frame = framed(data)[["s", "t"]], framed(data)
+        expected = clone(model).fit(X, frame["f"], logisticregression__sample_weight=frame["w"])
+        np.testing.assert_allclose(learnt[-1].coef_, expected[-1].coef_, rtol=1e-4, atol=1e-5)

@@ -74,6 +74,10 @@ def fit(
     """
     from sklearn.base import clone
 
+    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
+        raise InputError(
+            f"{estimator!r} is no estimator", code="wrong_type", hint="give an estimator, a pipeline or a search"
+        )
     settings = Settings(sample_rows, exact_quantiles)
     begun = time.monotonic()
     with open_source(data, filters=filters) as source, open_executor(on, workers) as executor:

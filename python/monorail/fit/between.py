@@ -16,6 +16,7 @@ import pyarrow as pa
 from ..adapters.frames import Form, one_batch
 from ..data import to_arrow
 from .coding import spelt
+from .faults import told_by
 from .graphs import Graph
 from .learning import Block
 from .sparse import one_hot, side_by_side
@@ -133,14 +134,17 @@ class Transformed(Value):
     def made(self, given: Given) -> Any:
         """What ``transform`` gives: by the engine where that was found to be the same, else by the steps."""
         if self.training is not None:
-            return self.training(given.block(self.base))
+            with told_by(self.step, doing="cannot transform these rows"):
+                return self.training(given.block(self.base))
         if self.graph is not None:
             return self.graph.run(given.coded)
         if self.parts is not None:
             return self.parts.made(given)
         if isinstance(self.base, Columns) and (coded := one_hot(self.step, given.coded, self.base.names)) is not None:
             return coded
-        return self.step.transform(given.rows(self.base))
+        rows = given.rows(self.base)
+        with told_by(self.step, doing="cannot transform these rows"):
+            return self.step.transform(rows)
 
 
 class Parts:

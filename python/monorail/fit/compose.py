@@ -106,10 +106,26 @@ def fit_step(run: Leaves, step: Any, path: str, value: Value, *, last: bool = Fa
         "sklearn.pipeline.FeatureUnion": _union,
         "sklearn.compose._column_transformer.ColumnTransformer": _column_transformer,
     }
+    if isinstance(value, Columns) and len(value.names) == 1 and _takes_documents(step):
+        value = run.columns(value.names, alone=True)
     composite = composites.get(qualified(step))
     if composite is not None and run.named(path) is None:
         return (yield from composite(run, step, path, value, last))
     return (yield from run.leaf(step, path, value, last))
+
+
+def _takes_documents(step: Any) -> bool:
+    """Whether a step is given a text a row, not a frame, whose rows it would take for the names of its columns."""
+    if qualified(step) == "sklearn.pipeline.Pipeline":
+        steps = [one for _, one in step.steps if not is_nothing(one)]
+        return bool(steps) and _takes_documents(steps[0])
+    if qualified(step) == "sklearn.pipeline.FeatureUnion":
+        return any(_takes_documents(one) for _, one in step.transformer_list)
+    try:
+        tags = step.__sklearn_tags__().input_tags
+    except (AttributeError, TypeError):
+        return False
+    return tags.string and not tags.two_d_array
 
 
 def together(run: Leaves, tasks: Sequence[Task]) -> Generator[list[Request], Any, list[tuple[Any, Value | None]]]:

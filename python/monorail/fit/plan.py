@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from . import graphs
 from .between import Columns, Given, Transformed, Value, frame_of, table_of
 from .between import Picked as PickedColumns
 from .compose import Task, UnknownError, copied, fit_step, is_nothing, qualified, refusal
+from .faults import told_by
 from .learning import Inputs, Target
 from .passes import Passed, Reading, Work, run_pass, shared_requests
 from .profiling import nullable_of, seen_of, wanted_profile
@@ -188,7 +190,8 @@ class Run:
             return (yield from self._streamed(how[1], path, value))
         if how[0] == "trained":
             return (yield from self._trained(how[1], path, value))
-        step.fit(self.sample(value))
+        with told_by(step, path):
+            step.fit(self.sample(value))
         self._note(path, step, "as it was", "nothing to learn")
         return step, self.transformed(value, step)
 
@@ -254,7 +257,8 @@ class Run:
             found = yield [(value, statistic) for statistic in wanted]
             passes += 1
             learner.inputs = self.inputs(value)
-            learner.learn({statistic: found[value, statistic] for statistic in wanted})
+            with told_by(learner.step, path):
+                learner.learn({statistic: found[value, statistic] for statistic in wanted})
         self._note(path, learner.step, "streamed" if passes else "as it was", learner.note() or "")
         after = self.transformed(value, learner.step)
         after.training = learner.for_training()
@@ -268,12 +272,10 @@ class Run:
         from .rows import PipelineRows
 
         self.prepare([value])
-        with PipelineRows(self, value) as rows:
-            if self.bar is None:
-                trainer.fit(rows)
-            else:
-                with self.bar(f"training {type(trainer.estimator).__name__}"):
-                    trainer.fit(rows)
+        what = f"training {type(trainer.estimator).__name__}"
+        bar = self.bar(what) if self.bar is not None else nullcontext()
+        with PipelineRows(self, value) as rows, bar, told_by(trainer.estimator, path):
+            trainer.fit(rows)
         self.passes += rows.passes
         self._note(path, trainer.estimator, "streamed", trainer.note() or "")
         step = trainer.estimator
@@ -290,7 +292,8 @@ class Run:
         rows = given.rows(value)
         arguments = [rows] if target is None else [rows, _labels(target)]
         options = {"sample_weight": weight} if weight is not None and _takes_weights(step) else {}
-        step.fit(*arguments, **options)
+        with told_by(step, path):
+            step.fit(*arguments, **options)
         how = "in memory" if len(picked.numbers) == self.rows else "sampled"
         note = "" if how == "in memory" else f"a uniform sample of {len(picked.numbers):,} rows"
         self.steps.append(StepReport(path, type(step).__name__, how, len(picked.numbers), note))

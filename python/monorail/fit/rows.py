@@ -165,7 +165,9 @@ def _read(shared: _Shared, item: tuple[Fragment, int], max_rows: int = 65_536) -
     fragment, start = item
     for batch in shared.reading.batches(fragment, max_rows):
         with np.errstate(all="ignore"):
-            yield block_of(Given(batch, start, text=shared.reading.text), shared.value, shared.reading)
+            block = block_of(Given(batch, start, text=shared.reading.text), shared.value, shared.reading)
+        # Outside: who asks may give up in another thread, where the old state cannot be set again.
+        yield block
         start += batch.num_rows
 
 
