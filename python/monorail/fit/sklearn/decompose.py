@@ -1,7 +1,8 @@
 """Decompositions: principal components and truncated singular values, of moments that one pass gathers.
 
-Rows are folded into a triangle that has the same singular values and right vectors as all of them. Where there are too
-many features for that, the range finder of the randomized SVD runs over the data, a product with it in each pass.
+Products of centred features give what scikit-learn finds from a covariance. Where it would decompose the rows
+themselves they are folded into a triangle, which keeps the digits that products lose. Where there are too many features
+for either, the range finder of the randomized SVD runs over the data, a product with it in each pass.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ..learning import Block, Inputs, Statistic
 from .moments import Few, Products, Triangle
 from .numeric import Features, NumericLearner, check_values, float_type, is_sparse, know_features
 
-#: Features of which a triangle is kept; above, and of sparse matrices, centred products are.
+#: Features of which a triangle is kept; of more, products are.
 MOST_FOLDED = 2_000
+#: Values of a dense piece whose products are taken at once: 8 MB.
+PIECE_VALUES = 1_000_000
 #: Features of which products are kept: 200 MB for each worker.
 MOST_SQUARED = 5_000
 #: Numbers of the range that is found over several passes where there are more: 256 MB.
@@ -33,15 +36,18 @@ class Moments(Statistic):
     Attributes:
         width: How many features.
         sparse: Whether the rows are sparse.
+        folded: Whether dense rows are folded into a triangle.
     """
 
     width: int
     sparse: bool
+    folded: bool = False
 
-    def start(self) -> Triangle | Products:
+    def start(self) -> Triangle | Products | Squares:
         """An empty state."""
-        kind = Products if self.sparse or self.width > MOST_FOLDED else Triangle
-        return kind(True, self.width, ())
+        if self.sparse:
+            return Products(True, self.width, ())
+        return Triangle(True, self.width, ()) if self.folded and self.width <= MOST_FOLDED else Squares(self.width)
 
     def update(self, state: Any, block: Block) -> Any:
         """The state with a block's rows."""
@@ -50,12 +56,61 @@ class Moments(Statistic):
             # Missing values are refused from what the same pass counts; here they only must not break the algebra.
             values = matrix.data if self.sparse else matrix
             if np.isfinite(values).all():
-                state.add(matrix, np.zeros(block.rows), None)
+                arguments = () if isinstance(state, Squares) else (np.zeros(block.rows), None)
+                state.add(matrix, *arguments)
         return state
 
     def merge(self, state: Any, later: Any) -> Any:
         """One state of two."""
+        if isinstance(state, Squares):
+            return state.merge(later)
         return state.folded().merge(later.folded())
+
+
+class Squares:
+    """Means, and products of dense features that were centred before they were multiplied.
+
+    Args:
+        width: How many features.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.rows = 0
+        self._means = np.zeros(width)
+        self._products = np.zeros((width, width))
+
+    def add(self, matrix: np.ndarray) -> None:
+        """Take rows in."""
+        most = max(1, PIECE_VALUES // max(1, matrix.shape[1]))
+        for first in range(0, len(matrix), most):
+            piece = matrix[first : first + most]
+            means = piece.mean(axis=0)
+            centred = piece - means
+            # The means are rounded; what is left of them is taken out by the join.
+            rest = centred.mean(axis=0)
+            self._join(len(piece), means + rest, centred.T @ centred - len(piece) * np.outer(rest, rest))
+
+    def merge(self, later: Squares) -> Squares:
+        """Itself, with what was gathered of later rows."""
+        self._join(later.rows, later._means, later._products)
+        return self
+
+    def few(self) -> Few:
+        """A few rows with the same means and products."""
+        values, vectors = np.linalg.eigh(self._products)
+        matrix = np.sqrt(np.maximum(values[::-1], 0.0))[:, None] * vectors.T[::-1]
+        return Few(matrix, np.zeros(len(matrix)), self._means, 0.0, self.rows, float(self.rows))
+
+    def _join(self, rows: int, means: np.ndarray, products: np.ndarray) -> None:
+        together = self.rows + rows
+        if not together:
+            return
+        apart = means - self._means
+        self._products += products
+        if self.rows:
+            self._products += self.rows * (rows / together) * np.outer(apart, apart)
+        self._means = self._means + apart * (rows / together)
+        self.rows = together
 
 
 @dataclass(frozen=True)
@@ -133,13 +188,18 @@ class _Decomposition(NumericLearner):
 
     takes_missing = False
 
+    def __init__(self, step: Any, inputs: Inputs) -> None:
+        super().__init__(step, inputs)
+        #: Whether rows are folded into a triangle; decided once, since what is known of the rows may change.
+        self._folded = False
+
     def first(self) -> Sequence[Statistic]:
         """What the first pass should gather."""
         return [*super().first(), self._moments]
 
     @property
     def _moments(self) -> Moments:
-        return Moments(self.inputs.width, is_sparse(self.inputs))
+        return Moments(self.inputs.width, is_sparse(self.inputs), self._folded)
 
     def contradiction(self) -> str | None:
         """What scikit-learn itself says of its parameters and the kind of its input; None where they are fine."""
@@ -156,7 +216,12 @@ class _Decomposition(NumericLearner):
 
 
 class PcaLearner(_Decomposition):
-    """``PCA`` by any of its solvers: the triangle of all rows has their singular values and right vectors."""
+    """``PCA`` by any of its solvers."""
+
+    def __init__(self, step: Any, inputs: Inputs) -> None:
+        super().__init__(step, inputs)
+        known = step.svd_solver if inputs.rows is None else self._solver(inputs.rows)
+        self._folded = known == "full"
 
     def parameters(self) -> str | None:
         """Why it cannot be fitted with these parameters; None where it can."""
@@ -227,7 +292,7 @@ class PcaLearner(_Decomposition):
             return "arpack"
         if width <= 1_000 and rows >= 10 * width:
             return "covariance_eigh"
-        if max(rows, width) <= 500 or components == "mle":
+        if max(rows, width) <= 500 or isinstance(components, str):
             return "full"
         least = min(rows, width)
         return "randomized" if 1 <= (least if components is None else components) < 0.8 * least else "full"
