@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
+import monorail as mr
 from monorail.errors import FitError, InputError
 from monorail.fit.sklearn import text
 
@@ -173,3 +178,32 @@ def test_functions_and_hashing_need_no_pass() -> None:
 def test_functions_of_other_rows_are_refused(function: Any) -> None:
     table = pa.table({"a": [0.0, 1.0, 5.0, 3.0]})
     assert "fewer of them" in (learner_of(FunctionTransformer(function), table).refusal() or "")
+
+
+def test_pipelines_of_one_text_column_are_given_texts() -> None:
+    random = np.random.default_rng(0)
+    rows = [" ".join(f"w{word}" for word in random.geometric(0.2, 5)) for _ in range(300)]
+    table = pa.table({"text": rows, "late": random.integers(0, 2, 300)})
+    both = make_union(CountVectorizer(min_df=2), HashingVectorizer(n_features=8))
+    expected: Any
+    for first in (TfidfVectorizer(max_features=9), both):
+        model: Any = make_pipeline(first, LinearRegression())
+        learnt: Any = mr.fit(model, table, target="late", quiet=True)
+        expected = clone(model)
+        expected.fit(rows, table["late"].to_numpy())
+        np.testing.assert_allclose(learnt[0].transform(rows).toarray(), expected[0].transform(rows).toarray())
+    # scikit-learn solves sparse least squares only roughly; here the features are few.
+    model = make_pipeline(TfidfVectorizer(max_features=9), LogisticRegression())
+    learnt = mr.fit(model, table, target="late", quiet=True)
+    expected = clone(model)
+    expected.fit(rows, table["late"].to_numpy())
+    np.testing.assert_allclose(learnt.predict_proba(rows), expected.predict_proba(rows), atol=1e-4)
+
+
+def test_a_saved_text_pipeline_answers_the_same(tmp_path: Path) -> None:
+    rows = ["good fine", "bad awful", "fine day", "awful day"] * 10
+    table = pa.table({"text": rows, "late": [0, 1, 0, 1] * 10})
+    learnt: Any = mr.fit(make_pipeline(CountVectorizer(), MultinomialNB()), table, target="late", quiet=True)
+    mr.save(learnt, "texts", registry=tmp_path / "r", quiet=True)
+    answer = mr.load("texts", registry=tmp_path / "r").predict(table.select(["text"]))
+    np.testing.assert_allclose(np.stack(answer["probability"].to_pylist()), learnt.predict_proba(rows), rtol=1e-6)
