@@ -17,6 +17,8 @@ from .model import PackedModel
 
 #: Bytes of the rows that are scored together, about; wide rows are read fewer at once.
 BATCH_BYTES = 16 << 20
+#: Rows of one call of the engine: a call costs little then beside its rows, and what lies between its steps is small.
+CALL_ROWS = 4_096
 #: Rows that say how wide rows are.
 PEEKED_ROWS = 1_024
 
@@ -181,7 +183,7 @@ def answers_of(engine: _core.Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
         InputError: a row is not what the signature asks for.
         EngineError: the engine failed.
     """
-    with pa.RecordBatchReader.from_stream(engine.predict(batch)) as reader:
+    with pa.RecordBatchReader.from_stream(engine.predict(batch, max_batch_rows=CALL_ROWS)) as reader:
         found = list(reader)
         if len(found) == 1:
             return found[0]
