@@ -69,6 +69,14 @@ def test_what_is_seen_is_what_the_signature_infers_from_all_rows(name):
     assert nulls_of(found) == data.column(name).null_count
 
 
+def test_wide_tables_keep_no_quantiles():
+    kind = pa.float64()
+    (numbers,) = profile_statistics(0, kind, 501)
+    state = numbers.update(numbers.start(), Block(pa.record_batch({"x": [1.0, None, 3.0]})))
+    assert seen_of_column(kind, 3, [state]) == {"null_share": 1 / 3, "min": 1.0, "max": 3.0}
+    assert len(profile_statistics(0, kind, 500)) == 2
+
+
 def test_a_column_that_no_signature_holds_has_its_nulls_counted():
     data = pa.table({"lists": pa.array([[1], None, [1, 2]] * 50)})
     found = found_in(data, "lists")

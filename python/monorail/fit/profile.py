@@ -16,6 +16,8 @@ from .statistics import NumberSummary, QuantileSketch, ValueCounts, quantiles
 
 #: Different words above twice which only the most frequent are kept.
 WORDS = 50_000
+#: Raw columns above which no quantiles are gathered for the signature: each takes some 200 KB in every worker.
+WIDE = 500
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ class NullCount(Statistic):
         return state + later
 
 
-def profile_statistics(place: int, kind: pa.DataType) -> tuple[Statistic, ...]:
+def profile_statistics(place: int, kind: pa.DataType, width: int = 1) -> tuple[Statistic, ...]:
     """What to gather of a raw column; the first one counts its nulls.
 
     Args:
         place: Which column.
         kind: Its type.
+        width: How many raw columns there are.
     """
     column = column_of("", kind)
     if column is None:
@@ -86,7 +89,7 @@ def profile_statistics(place: int, kind: pa.DataType) -> tuple[Statistic, ...]:
         return (ValueCounts(place, WORDS),)
     if column.type == "tensor":
         return (NullCount(place), *([] if column.dtype == "bool" else [ElementSummary(place)]))
-    if column.type == "bool":
+    if column.type == "bool" or width > WIDE:
         return (NumberSummary(place),)
     return (NumberSummary(place), QuantileSketch(place))
 
@@ -122,7 +125,7 @@ def seen_of_column(kind: pa.DataType, rows: int, found: Sequence[Any]) -> dict[s
         }
     elif column.type != "bool":
         seen |= _seen_range(first)
-        if first.count:
+        if first.count and len(found) > 1:
             seen["quantiles"] = _seen_quantiles(column, first, found[1])
     return seen
 

@@ -17,7 +17,7 @@ def wanted_profile(whole: Columns, schema: pa.Schema) -> list[Request]:
     return [
         (whole, statistic)
         for place, name in enumerate(whole.names)
-        for statistic in profile_statistics(place, schema.field(name).type)
+        for statistic in profile_statistics(place, schema.field(name).type, len(whole.names))
     ]
 
 
@@ -36,4 +36,4 @@ def _found(whole: Columns, schema: pa.Schema, passed: Passed) -> Iterator[tuple[
     """Each raw column with what was gathered of it."""
     for place, name in enumerate(whole.names):
         kind = schema.field(name).type
-        yield name, kind, [passed[whole, statistic] for statistic in profile_statistics(place, kind)]
+        yield name, kind, [passed[whole, statistic] for statistic in profile_statistics(place, kind, len(whole.names))]

@@ -30,11 +30,6 @@ class _State:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _core=self._kind.from_bytes(state["_core"]))
 
-    @property
-    def nbytes(self) -> int:
-        """How many bytes it travels as."""
-        return len(self._core.to_bytes())
-
 
 class Numbers(_State):
     """Numbers of one column. Dates count days, times microseconds since 1970, bools 0 and 1."""
