@@ -39,6 +39,8 @@ class TargetLearner(Learner):
         if reason is None and self.inputs.target_type is None:
             return "it needs a target; name its column with target="
         kind = self.inputs.target_type
+        if reason is None and pa.types.is_nested(kind):
+            return "it takes one target, and there are several"
         if reason is None and self.step.target_type == "continuous" and not _is_number(kind):
             return f"its target is said to be continuous, and is {kind}"
         return reason
