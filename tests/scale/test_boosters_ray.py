@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from lightgbm import LGBMClassifier, LGBMRegressor
 from tests.support.training import MadeRows, trained
 from tests.support.waiting import wait_until
@@ -55,33 +56,34 @@ def executor(cluster) -> Iterator[Any]:
         yield opened
 
 
-def assert_close(here: np.ndarray, there: np.ndarray) -> None:
-    """Predictions differ by little.
-
-    LightGBM's workers estimate how many rows a leaf has, where one process counts them; XGBoost's merge their sketches.
-    """
-    assert np.sqrt(np.mean((here - there) ** 2)) < 0.2 * np.std(here)
+def assert_close(here: np.ndarray, there: np.ndarray, most: float) -> None:
+    """Predictions differ by no more than this share of how far they spread."""
+    assert np.sqrt(np.mean((here - there) ** 2)) < most * np.std(here)
 
 
 def test_lightgbm_on_two_workers_is_close_to_lightgbm_on_one(executor):
     matrix, target = data()
-    names = np.array(["low", "middle", "high"])[np.digitize(target, [-1, 1])]
-    model = LGBMClassifier(class_weight="balanced", **LIGHTGBM)
-    here = trained(model, MadeRows(matrix, names))
-    there = trained(model, MadeRows(matrix, names, parts=4, executor=executor))
-    assert_close(here.predict(matrix, raw_score=True), there.predict(matrix, raw_score=True))
+    # Sparse rows, with a column that is seldom zero.
+    sparse = sp.csr_matrix(np.column_stack([np.nan_to_num(matrix), matrix[:, 0] > -1, matrix[:, 1] > 2]))
+    names = np.where(target > 0, "high", "low")
+    # Leaves so large that how many rows they have, which workers estimate, decides nothing.
+    model = LGBMClassifier(class_weight="balanced", num_leaves=7, **LIGHTGBM)
+    here = trained(model, MadeRows(sparse, names))
+    there = trained(model, MadeRows(sparse, names, parts=4, executor=executor))
+    assert_close(here.predict(sparse, raw_score=True), there.predict(sparse, raw_score=True), 1e-6)
     assert vars(here).keys() == vars(there).keys()
     assert here.booster_.params == there.booster_.params
     assert here.booster_.dump_model()["feature_infos"] == there.booster_.dump_model()["feature_infos"]
     assert "[machines: ]" in there.booster_.model_to_string()
-    assert list(there.classes_) == ["high", "low", "middle"]
+    assert list(there.classes_) == ["high", "low"]
 
 
 def test_xgboost_on_two_workers_is_close_to_xgboost_on_one(executor):
     matrix, target = data()
     here = trained(XGBRegressor(**XGBOOST), MadeRows(matrix, target))
     there = trained(XGBRegressor(**XGBOOST), MadeRows(matrix, target, parts=4, executor=executor))
-    assert_close(here.predict(matrix), there.predict(matrix))
+    # The workers' sketches of quantiles are merged, so that a bin may end elsewhere.
+    assert_close(here.predict(matrix), there.predict(matrix), 0.1)
     assert vars(here).keys() == vars(there).keys()
     assert there.n_jobs == 1
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ..errors import FitError
 from .boosting.gang import train_together
-from .boosting.lightgbm_data import Feed, bins_of, sampled_rows
+from .boosting.lightgbm_data import Feed, sampled_rows
 from .boosting.lightgbm_training import SeatTask, Training, booster_of, train_seat, trained
 from .labels import Labels, numbers, refused_target
 from .learning import Block
@@ -67,7 +67,7 @@ class LightGBMTrainer(Trainer):
         if rows.executor.name == "ray":
             booster = self._trained_together(rows, sample, params, values)
         else:
-            feed = Feed(rows.rows, self.inputs.width, rows.blocks, *values, sample)
+            feed = Feed(rows.rows, rows.blocks, *values, sample, rows.rows)
             booster = trained(Training(params, self.estimator.n_estimators, self._names), feed)
         self._finish(booster)
 
@@ -119,7 +119,7 @@ class LightGBMTrainer(Trainer):
             params["num_threads"] = 1  # a seat has one core
         training = Training(params, self.estimator.n_estimators, self._names)
         labels, weights = values
-        task = SeatTask(training, self.inputs.width, labels, weights, bins_of(sample, rows.rows, params))
+        task = SeatTask(training, labels, weights, sample, rows.rows)
         return booster_of(*train_together(rows, train_seat, task))
 
     def _finish(self, booster: Any) -> None:

@@ -29,21 +29,19 @@ class Feed:
 
     Attributes:
         rows: How many there will be.
-        width: How many features.
         blocks: Gives the rows in order, each time it is called.
         labels: The label of each row of a block, float32.
         weights: The weight of each row of a block, float32; None where all weigh the same.
-        sample: The rows that the bins are found from; None where ``reference`` has the bins.
-        reference: Bins that were found elsewhere, as :func:`bins_of` gives them.
+        sample: The rows that the bins are found from.
+        rows_in_all: How many rows the sample was taken of: those that other workers have are among them.
     """
 
     rows: int
-    width: int
     blocks: Callable[[], Iterator[Block]]
     labels: Callable[[Block], np.ndarray]
-    weights: Callable[[Block], np.ndarray] | None = None
-    sample: Block | None = None
-    reference: bytes | None = None
+    weights: Callable[[Block], np.ndarray] | None
+    sample: Block
+    rows_in_all: int
 
 
 def sampled_rows(rows: int, params: Mapping[str, Any]) -> np.ndarray:
@@ -54,8 +52,7 @@ def sampled_rows(rows: int, params: Mapping[str, Any]) -> np.ndarray:
         params: LightGBM's parameters; the size of the sample and the seed are among them.
     """
     library, check, text = _library()
-    # An objective of the user's own is a function, which has no text.
-    words = text({name: value for name, value in params.items() if not callable(value)})
+    words = text(_written(params))
     most = ctypes.c_int(0)
     check(library.LGBM_GetSampleCount(ctypes.c_int32(rows), words, ctypes.byref(most)))
     numbers = np.empty(most.value, np.int32)
@@ -76,30 +73,6 @@ def streamed(feed: Feed, params: Mapping[str, Any], feature_name: Any = "auto") 
         InputError: on construction: a feature holds what LightGBM does not take.
     """
     return _dataset_class()(feed, params=dict(params), feature_name=feature_name)
-
-
-def bins_of(sample: Block, rows: int, params: Mapping[str, Any]) -> bytes:
-    """The bins that a data set of that many rows would have, to be sent to where its rows are.
-
-    Args:
-        sample: The rows of :func:`sampled_rows`.
-        rows: How many rows there are in all.
-        params: LightGBM's parameters.
-    """
-    library, check, text = _library()
-    handle, buffer, size, byte = _from_sample(sample, sample.rows, rows, text(params)), *_byte_places()
-    try:
-        check(library.LGBM_DatasetSerializeReferenceToBinary(handle, ctypes.byref(buffer), ctypes.byref(size)))
-        try:
-            made = bytearray(size.value)
-            for place in range(size.value):
-                check(library.LGBM_ByteBufferGetAt(buffer, ctypes.c_int32(place), ctypes.byref(byte)))
-                made[place] = byte.value
-        finally:
-            check(library.LGBM_ByteBufferFree(buffer))
-    finally:
-        check(library.LGBM_DatasetFree(handle))
-    return bytes(made)
 
 
 def matrix_of(block: Block) -> Any:
@@ -140,11 +113,7 @@ def _dataset_class() -> Any:
             self._has_non_default_feature_names = feature_name != "auto"
             # What a frame without categories leaves; a matrix leaves None.
             self.pandas_categorical = [] if self._has_non_default_feature_names else None
-            words = text(self.params)
-            if data.reference is None:
-                self._handle = _from_sample(data.sample, data.rows, data.rows, words)
-            else:
-                self._handle = _from_bins(data.reference, data.rows, words)
+            self._handle = _from_sample(data.sample, data.rows, data.rows_in_all, text(_written(self.params)))
             labels, weights = _fill(self._handle, data)
             self.set_label(labels)
             if weights is not None:
@@ -226,23 +195,6 @@ def _from_sample(sample: Block, rows: int, rows_in_all: int, words: Any) -> Any:
     return handle
 
 
-def _from_bins(reference: bytes, rows: int, words: Any) -> Any:
-    """A data set without rows yet, its bins found elsewhere."""
-    library, check, _ = _library()
-    handle = ctypes.c_void_p()
-    check(
-        library.LGBM_DatasetCreateFromSerializedReference(
-            ctypes.c_char_p(reference),
-            ctypes.c_int32(len(reference)),
-            ctypes.c_int64(rows),
-            ctypes.c_int32(0),
-            words,
-            ctypes.byref(handle),
-        )
-    )
-    return handle
-
-
 def _columns(matrix: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """A sample by columns: the values that are not zero, float64, and the rows they are in, int32."""
     if hasattr(matrix, "indptr"):
@@ -268,8 +220,9 @@ def _at(values: np.ndarray, kind: Any = None) -> Any:
     return values.ctypes.data_as(ctypes.POINTER(kind) if kind else ctypes.c_void_p)
 
 
-def _byte_places() -> tuple[Any, Any, Any]:
-    return ctypes.c_void_p(), ctypes.c_int32(0), ctypes.c_uint8(0)
+def _written(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that have a text; an objective of the user's own is a function."""
+    return {name: value for name, value in params.items() if not callable(value)}
 
 
 def _library() -> tuple[Any, Callable[[int], None], Callable[[Mapping[str, Any]], Any]]:

@@ -38,26 +38,31 @@ class SeatTask:
 
     Attributes:
         training: What is asked.
-        width: How many features.
         labels: The label of each row of a block.
         weights: The weight of each row; None where all weigh the same.
-        bins: The bins, as :func:`monorail.fit.boosting.lightgbm_data.bins_of` gives them.
+        sample: The rows that the bins are found from.
+        rows: How many rows all seats have.
     """
 
     training: Training
-    width: int
     labels: Callable[[Block], np.ndarray]
     weights: Callable[[Block], np.ndarray] | None
-    bins: bytes
+    sample: Block
+    rows: int
 
 
 def trained(training: Training, feed: Feed) -> Any:
     """A ``lightgbm.Booster``, trained on the rows of a feed."""
     from lightgbm import record_evaluation, train
 
+    rows = streamed(feed, training.params, training.names)
+    if "machines" in training.params:
+        # Before there is a network, over which LightGBM would have each machine find bins in rows of its own. (Bins
+        # sent ready made are no way: LightGBM then loses zeros of sparse rows.)
+        rows.construct()
     return train(
         params=training.params,
-        train_set=streamed(feed, training.params, training.names),
+        train_set=rows,
         num_boost_round=training.rounds,
         valid_sets=[],
         callbacks=[record_evaluation({})],
@@ -77,7 +82,7 @@ def train_seat(task: SeatTask, seat: Seat) -> tuple[str, dict[str, Any]]:
             "time_out": 20,
         }
         training = replace(training, params={**training.params, **network})
-    feed = Feed(seat.rows, task.width, seat.blocks, task.labels, task.weights, reference=task.bins)
+    feed = Feed(seat.rows, seat.blocks, task.labels, task.weights, task.sample, task.rows)
     booster = trained(training, feed)
     params = {name: value for name, value in booster.params.items() if name not in NETWORK}
     return booster.model_to_string(), params
