@@ -14,7 +14,18 @@ from ...errors import InputError
 from ..learning import Block, Inputs, Learner, Statistic
 from ..states import Counts, Numbers, Order, Quantiles
 from ..statistics import ExactQuantiles, QuantileSketch, ValueCounts
-from .numeric import Features, check_rows, fit_on, holds_objects, is_number, is_sparse, named, probe_rows, summaries
+from .numeric import (
+    Features,
+    check_rows,
+    fit_on,
+    holds_objects,
+    is_number,
+    is_sparse,
+    many_rows,
+    named,
+    probe_rows,
+    summaries,
+)
 from .ordered import SPARSE_WIDTH, Ordered
 
 #: Its functions are made at import, so type checkers know none of them.
@@ -183,7 +194,7 @@ class _MissingLearner(Learner):
                 f"{type(self.step).__name__} {words}",
                 code=code,
                 details=[
-                    {"code": code, "column": named(self.inputs, place), "got": f"{counts[place]:,} rows"}
+                    {"code": code, "column": named(self.inputs, place), "got": many_rows(int(counts[place]))}
                     for place in places
                 ],
             )

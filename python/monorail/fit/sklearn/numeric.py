@@ -127,10 +127,15 @@ def _refuse(inputs: Inputs, counts: np.ndarray, code: str, message: str, hint: s
     places = np.flatnonzero(counts)
     if len(places):
         details = [
-            {"code": code, "column": named(inputs, place), "got": f"{counts[place]:,} rows"}
+            {"code": code, "column": named(inputs, place), "got": many_rows(int(counts[place]))}
             for place in places.tolist()
         ]
         raise InputError(message, code=code, hint=hint, details=details[:100])
+
+
+def many_rows(count: int) -> str:
+    """How many rows, in words."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def probe_rows(inputs: Inputs, missing: Sequence[bool] | np.ndarray | None = None) -> Any:

@@ -112,7 +112,7 @@ class Ordered:
         """What the report should say."""
         if not self.worst:
             return None
-        return f"quantiles within {100 * self.worst:.2g} % of their rank; exact_quantiles=True gives them exactly"
+        return f"quantiles within {100 * self.worst:.2g} % of the rows; exact_quantiles=True makes them exact"
 
 
 def _held(wanted: np.ndarray, around: int) -> np.ndarray:
