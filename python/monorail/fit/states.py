@@ -238,9 +238,9 @@ class Order:
         self._high = np.array([high for _, high in brackets], np.float64)
         self._below = np.zeros(len(brackets), np.int64)
         self._kept: list[list[np.ndarray]] = [[] for _ in brackets]
-        #: Different values between the brackets, and how often each is there.
+        #: Different values between the brackets, and how often each is there; None where each is there once.
         self._values: list[np.ndarray] = [np.zeros(0) for _ in brackets]
-        self._times: list[np.ndarray] = [np.zeros(0, np.int64) for _ in brackets]
+        self._times: list[np.ndarray | None] = [None for _ in brackets]
         self._loose = 0
 
     def update(self, column: pa.Array) -> None:
@@ -264,9 +264,7 @@ class Order:
         self.count += later.count
         self._below += later._below
         for place in range(len(self._kept)):
-            values = np.concatenate([self._values[place], later._values[place]])
-            times = np.concatenate([self._times[place], later._times[place]])
-            self._values[place], self._times[place] = _together(values, times)
+            self._add(place, [later._values[place]], later._times[place])
 
     def at(self, wanted: Sequence[int] | np.ndarray) -> np.ndarray:
         """The values at these ranks, 0 the least; only those that the brackets were made for."""
@@ -276,8 +274,10 @@ class Order:
         made = np.empty(len(wanted))
         for place in np.unique(bracket):
             here = bracket == place
-            upto = np.cumsum(self._times[place])
-            made[here] = self._values[place][np.searchsorted(upto, wanted[here] - self._below[place], "right")]
+            ranks, times = wanted[here] - self._below[place], self._times[place]
+            made[here] = self._values[place][
+                ranks if times is None else np.searchsorted(np.cumsum(times), ranks, "right")
+            ]
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -289,11 +289,23 @@ class Order:
         if not any(self._kept):
             return
         for place, kept in enumerate(self._kept):
-            values = np.concatenate([self._values[place], *kept])
-            times = np.concatenate([self._times[place], np.ones(len(values) - len(self._times[place]), np.int64)])
-            self._values[place], self._times[place] = _together(values, times)
+            self._add(place, kept)
             kept.clear()
         self._loose = 0
+
+    def _add(self, place: int, more: Sequence[np.ndarray], times: np.ndarray | None = None) -> None:
+        """More values of a bracket, each there so many times; None: once."""
+        values = np.concatenate([self._values[place], *more])
+        before = self._times[place]
+        if before is None and times is None:
+            values.sort()
+            if not (values[1:] == values[:-1]).any():
+                self._values[place] = values
+                return
+        held = len(self._values[place])
+        both = [np.ones(held, np.int64) if before is None else before]
+        both.append(np.ones(len(values) - held, np.int64) if times is None else times)
+        self._values[place], self._times[place] = _together(values, np.concatenate(both))
 
 
 def _together(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
