@@ -47,6 +47,7 @@ def local(files: list[str], out: str) -> Callable[[], None]:
     from monorail.executors import open_executor
 
     executor = open_executor("local", 2)
+    list(executor.map(_ready, range(2), shared=files))
 
     def work() -> None:
         with executor, open_source(files) as source:
@@ -61,7 +62,7 @@ def tasks(files: list[str], out: str) -> Callable[[], None]:
     from monorail.executors import open_executor
 
     executor = open_executor("ray", 2)
-    list(executor.map(_ready, range(4), shared=out))
+    list(executor.map(_ready, range(4), shared=files))
 
     def work() -> None:
         with open_source(files) as source:
@@ -132,13 +133,17 @@ def _part(out: str, item: tuple[int, Any]) -> None:
     """One fragment to one file."""
     number, fragment = item
     schema = pa.schema({PASSED: pa.float64(), "answer": pa.float64()})
-    with pq.ParquetWriter(f"{out}/part-{number:05}.parquet", schema) as writer:
+    with pq.ParquetWriter(f"{out}/part-{number:05}.parquet", schema, use_dictionary=False) as writer:
         for batch in fragment.batches(list(scale_data.NUMBERS)):
             writer.write_batch(function(batch))
 
 
-def _ready(out: str, item: int) -> None:
-    """Have the worker import what it needs, before the clock starts."""
+def _ready(files: list[str], item: int) -> None:
+    """Have the worker import what it needs and read a little, before the clock starts."""
+    from monorail.data.source import open_source
+
+    with open_source(files[:1]) as source:
+        function(next(source.fragments[0].batches(list(scale_data.NUMBERS))))
 
 
 def _engine(name: str, rows: int, out: str) -> None:
