@@ -19,6 +19,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
 
 import monorail as mr
+from monorail.fit.cluster import hold
+from monorail.fit.learning import Block
 
 from ..support.learning import same_attributes
 
@@ -79,6 +81,24 @@ def test_frames_and_tables_go_to_the_workers(cluster: Any, folder: Path) -> None
     there, _ = fitted(LinearRegression(), table, target="y", on="ray")
     here, _ = fitted(LinearRegression(), table.to_pandas(), target="y", workers=1)
     np.testing.assert_allclose(there["model"].coef_, here["model"].coef_, rtol=1e-12)
+
+
+def test_rows_that_the_cluster_lost_are_made_again(cluster: Any) -> None:
+    import ray
+
+    def kept() -> Any:
+        return hold(iter([Block(None, np.ones((6, 40_000)), 100)]))
+
+    (one, two) = kept().blocks(iter([]), 4)
+    assert (one.start, two.start, two.rows) == (100, 104, 2)
+    # What a worker has put belongs to it, and goes with it.
+    owner = ray.remote(num_cpus=0)(type("Owner", (), {"keep": lambda self: kept()})).remote()
+    lost = ray.get(owner.keep.remote())
+    ray.kill(owner)
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(owner.keep.remote())
+    (again,) = lost.blocks(iter([Block(None, np.ones((2, 2)), 7)]), 4)
+    assert again.start == 7
 
 
 def halting(values: Any, folder: str, driver: int) -> Any:

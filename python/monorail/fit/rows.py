@@ -17,6 +17,7 @@ import pyarrow as pa
 from ..data.source import Fragment
 from ..executors import Executor
 from .between import Given, Value
+from .cluster import Held, hold
 from .learning import Block, Inputs, Target
 from .passes import Reading, block_of
 from .storing import Stored, store
@@ -93,22 +94,13 @@ class PipelineRows:
         return self._block(pa.concat_tables(tables), rows)
 
     def kept(self) -> TrainingRows:
-        """The same rows, stored once as the last step sees them: for trainers that read them many times.
-
-        On a cluster they are made again each time: no place is known that all workers can read.
-        """
-        if self.executor.name != "local":
-            return self
-        folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="monorail-fit-")))
+        """The same rows, stored once as the last step sees them: for trainers that read them many times."""
         self.passes += 1
-        stored = list(
-            _hushed(
-                self.executor.map(
-                    _store, [self._item(part) for part in range(self.parts)], shared=(self._shared, folder)
-                )
-            )
-        )
-        return KeptRows(self, stored)
+        items = [self._item(part) for part in range(self.parts)]
+        if self.executor.name != "local":
+            return HeldRows(self, list(self.executor.map(_hold, items, shared=self._shared)))
+        folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="monorail-fit-")))
+        return KeptRows(self, list(_hushed(self.executor.map(_store, items, shared=(self._shared, folder)))))
 
     def _block(self, table: pa.Table, numbers: np.ndarray) -> Block:
         (batch,) = table.combine_chunks().to_batches()
@@ -153,6 +145,34 @@ class KeptRows:
         return self
 
 
+class HeldRows(PipelineRows):
+    """Rows that a cluster holds as the last step sees them; what is lost of them is made again.
+
+    Args:
+        made: The rows they were made of.
+        held: The parts.
+    """
+
+    def __init__(self, made: PipelineRows, held: Sequence[Held]) -> None:
+        super().__init__(made._run, made._value)
+        self._held = held
+
+    def blocks(self, part: int | None = None, *, max_rows: int = 65_536) -> Iterator[Block]:
+        """The rows in order; of one part, or of all."""
+        for number in range(self.parts) if part is None else [part]:
+            again = _read(self._shared, self._item(number), max_rows)
+            yield from _hushed(self._held[number].blocks(again, max_rows))
+
+    def map(self, function: Callable[[Any, Iterator[Block]], Any], *, shared: Any = None) -> Iterator[Any]:
+        """``function(shared, blocks)`` for every part."""
+        items = [(held, self._item(part)) for part, held in enumerate(self._held)]
+        return self.executor.map(_run_held, items, shared=(self._shared, function, shared))
+
+    def kept(self) -> TrainingRows:
+        """Itself."""
+        return self
+
+
 class _Shared:
     """What every worker needs to make the rows."""
 
@@ -175,6 +195,20 @@ def _store(shared: tuple[_Shared, Path], item: tuple[Fragment, int]) -> Stored:
     """Store the rows of one part."""
     rows, folder = shared
     return store(_read(rows, item), folder, item[1])
+
+
+def _hold(shared: _Shared, item: tuple[Fragment, int]) -> Held:
+    """Keep the rows of one part in the cluster's memory."""
+    return hold(_read(shared, item))
+
+
+def _run_held(
+    shared: tuple[_Shared, Callable[[Any, Iterator[Block]], Any], Any], item: tuple[Held, tuple[Fragment, int]]
+) -> Any:
+    """A trainer's function over one part that the cluster holds."""
+    rows, function, given = shared
+    held, origin = item
+    return function(given, held.blocks(_read(rows, origin), 65_536))
 
 
 def _run_stored(shared: tuple[Callable[[Any, Iterator[Block]], Any], Any], stored: Stored) -> Any:
