@@ -6,6 +6,8 @@ import functools
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from tests.support.learning import framed
+from tests.support.waiting import wait_until
 
 import monorail as mr
 from monorail.data.source import open_source
@@ -285,3 +288,40 @@ def test_a_search_says_what_it_was_fitted_on():
     assert "4 candidates, 2 folds" in str(report)
     same_results = plainly(search, data)
     np.testing.assert_array_equal(found.cv_results_["mean_test_score"], same_results.cv_results_["mean_test_score"])
+
+
+INTERRUPTED = """
+import os, signal, sys
+import numpy as np, pyarrow as pa, monorail as mr
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GridSearchCV
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Long(BaseEstimator):
+    def __init__(self, folder=""):
+        self.folder = folder
+
+    def fit(self, X, y):
+        open(os.path.join(self.folder, str(os.getpid())), "w").close()
+        signal.pause()
+
+table = pa.table({"a": np.arange(100.0), "y": np.arange(100) % 2})
+search = GridSearchCV(Long(), {"folder": [sys.argv[1]]}, cv=2, scoring="accuracy")
+try:
+    mr.fit(search, table, target="y", workers=2, quiet=True)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_ends_the_workers(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        workers = wait_until("a worker works", lambda: [int(path.name) for path in tmp_path.iterdir()], deadline_s=60)
+        # To all of the group, as a terminal does it.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == "interrupted\n"
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
