@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import fit_statistics, http_single_row, predict_flights, startup, worker_overhead
+from . import fit_lightgbm, fit_statistics, http_single_row, predict_flights, startup, worker_overhead
 
 BENCHMARKS = {
+    "fit_lightgbm": fit_lightgbm,
     "fit_statistics": fit_statistics,
     "http_single_row": http_single_row,
     "predict_flights": predict_flights,
