@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import monorail as mr
-from monorail.errors import InputError, NotFoundError, SettingError
+from monorail.errors import InputError, NotFoundError, SettingError, TrustError
 
 from ..support.bundles import publish_mean, publish_scorer
 from ..support.scoring import assert_scored, files_of, is_whole, parts_of, rows_of
+from ..support.workers import publish_worker
 
 
 @pytest.fixture(scope="module")
@@ -435,6 +436,21 @@ def test_what_workers_are_given_is_enough(score, home, tmp_path):
     elsewhere.threads = 7  # an engine of its own
     answer = pa.table(elsewhere.engine().predict(rows_of(5).select(["a", "b", "c", "amount"])))
     assert len(answer) == 5
+
+
+def test_a_model_with_workers(tmp_path):
+    publish_worker(tmp_path / "registry", "python", "Nothing")
+    (tmp_path / "registry").chmod(0o755)
+    rows = pa.table({"x": np.arange(10_000.0), "do": [""] * 10_000})
+    with pytest.raises(TrustError):
+        mr.score("python", rows, registry=tmp_path / "registry")
+    with mr.score("python", rows, registry=tmp_path / "registry", trust=True) as scored:
+        found = scored.to_table()
+        # Elsewhere there is neither the registry nor its mode: trust was given where they are.
+        elsewhere = pickle.loads(pickle.dumps(scored._scorer))
+    assert found["y"].equals(rows["x"])
+    assert elsewhere.score(rows.to_batches()[0].slice(0, 5))["y"].to_pylist() == [0, 1, 2, 3, 4]
+    elsewhere.model.close()
 
 
 def test_a_plan_is_readable(score, tmp_path):

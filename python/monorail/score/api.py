@@ -136,8 +136,10 @@ def score(
         with _shown(source.name, source.rows, quiet) as advance, open_executor(on, workers) as executor:
             report = run(job, plan, executor, overwrite=overwrite, advance=advance)
     except BaseException:
+        packed.close()
         source.__exit__(None, None, None)
         raise
+    packed.close()
     source.__exit__(None, None, None)
     return report
 

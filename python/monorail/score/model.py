@@ -35,6 +35,11 @@ class _Engines:
                 self._open.pop(next(iter(self._open)))
             return engine
 
+    def drop(self, key: tuple[Any, ...]) -> None:
+        """Let go of the engine of a key."""
+        with self._lock:
+            self._open.pop(key, None)
+
 
 _ENGINES = _Engines()
 
@@ -97,7 +102,15 @@ class PackedModel:
             TrustError: ``untrusted``.
             EngineError: ``runtime_missing``, ``engine_failed`` or ``environment_unavailable``.
         """
-        return _ENGINES.get((self.digest, self.threads, self._trusted, self._isolated), self._open)
+        return _ENGINES.get(self._key, self._open)
+
+    def close(self) -> None:
+        """Let go of its engine in this process, and with it of its workers. Used again, it is opened again."""
+        _ENGINES.drop(self._key)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return self.digest, self.threads, self._trusted, self._isolated
 
     def _open(self) -> _core.Engine:
         if self._files is None:

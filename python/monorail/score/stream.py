@@ -20,7 +20,8 @@ class Scored:
     """Data with its predictions, scored as it is read, in the order of the rows. Each reading starts anew.
 
     It is iterable (record batches) and speaks the Arrow PyCapsule interface, so that Polars, DuckDB and pyarrow read it
-    as it is. A context manager: at its end, what was spooled for data that could be read only once is removed.
+    as it is. A context manager: at its end, what was spooled for data that could be read only once is removed, and the
+    model's workers end.
 
     Attributes:
         schema: Columns passed through, then the model's outputs.
@@ -80,7 +81,8 @@ class Scored:
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
     def close(self) -> None:
-        """Remove what was spooled."""
+        """Remove what was spooled, and let go of the model."""
+        self._scorer.model.close()
         self._source.__exit__(None, None, None)
 
     def __enter__(self) -> Scored:
