@@ -33,6 +33,12 @@ def test_results_are_in_order_and_the_function_of_a_test_travels(cluster):
         assert list(executor.map(double, [], shared=2)) == []
 
 
+def test_what_comes_back_may_be_changed(cluster):
+    with open_executor("ray") as executor:
+        for found in executor.map(lambda shared, item: np.full(200_000, item), range(2)):
+            found += 1
+
+
 def test_items_are_taken_no_faster_than_results(cluster):
     taken = []
 

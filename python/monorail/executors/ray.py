@@ -96,7 +96,7 @@ class RayExecutor:
         """What a task gave, or the exception of its function."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(reference)
+            return pickle.loads(self._ray.get(reference))
         except errors.RayTaskError as error:
             raise _own(error) from None
         except errors.RayError as error:
@@ -139,16 +139,19 @@ class Stored:
         return ray.get(self.reference)
 
 
-def _run(key: bytes, held: list[Any], item: Any) -> Any:
-    """One item, in a worker; what is shared is unpickled by the first item of a process."""
-    if key not in _held:
-        import ray
+def _run(key: bytes, held: list[Any], item: Any) -> bytes:
+    """One item, in a worker; what is shared is unpickled by the first item of a process.
 
+    The result is pickled here: arrays that Ray itself hands over lie in its store, where nothing may be added to them.
+    """
+    import ray
+
+    if key not in _held:
         _held[key] = pickle.loads(ray.get(held[0]))
         while len(_held) > _KEPT:
             _held.popitem(last=False)
     function, shared = _held[key]
-    return function(shared, item)
+    return ray.cloudpickle.dumps(function(shared, item), protocol=5)
 
 
 def _imported() -> Any:
