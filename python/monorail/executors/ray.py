@@ -145,13 +145,14 @@ def _run(key: bytes, held: list[Any], item: Any) -> bytes:
     The result is pickled here: arrays that Ray itself hands over lie in its store, where nothing may be added to them.
     """
     import ray
+    from ray import cloudpickle
 
     if key not in _held:
         _held[key] = pickle.loads(ray.get(held[0]))
         while len(_held) > _KEPT:
             _held.popitem(last=False)
     function, shared = _held[key]
-    return ray.cloudpickle.dumps(function(shared, item), protocol=5)
+    return cloudpickle.dumps(function(shared, item), protocol=5)
 
 
 def _imported() -> Any:
