@@ -152,7 +152,7 @@ def _run(key: bytes, held: list[Any], item: Any) -> bytes:
         while len(_held) > _KEPT:
             _held.popitem(last=False)
     function, shared = _held[key]
-    return cloudpickle.dumps(function(shared, item), protocol=5)
+    return cloudpickle.dumps(function(shared, item), protocol=5)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _imported() -> Any:
