@@ -251,8 +251,6 @@ class Run:
 
     def _streamed(self, learner: Any, path: str, value: Value) -> Task:
         passes = 0
-        if getattr(learner, "needs_start", False) and self.part_rows is None:
-            self.count_rows()
         while wanted := list(learner.wants()):
             found = yield [(value, statistic) for statistic in wanted]
             passes += 1
@@ -376,12 +374,6 @@ class Run:
             return None
         return [0, *np.cumsum(self.part_rows)[:-1].tolist()]
 
-    def count_rows(self) -> None:
-        """Count the rows of every part, where a step has to know their numbers in its first pass."""
-        if self.source.rows is None:
-            self.part_rows = list(self.executor.map(_counted, self.source.fragments))
-            self.passes += 1
-
     def _profile(self) -> list[Any]:
         return wanted_profile(self.whole, self.schema)
 
@@ -436,11 +428,6 @@ class Run:
 def is_called(path: str, name: str) -> bool:
     """Whether a name is a step's path, or the end of it."""
     return path == name or path.endswith(f".{name}")
-
-
-def _counted(_: None, fragment: Any) -> int:
-    """How many rows a fragment has, filtered."""
-    return sum(batch.num_rows for batch in fragment.batches([]))
 
 
 def _is_stateless(step: Any) -> bool:
