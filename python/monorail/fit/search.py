@@ -65,13 +65,16 @@ def fit_search(
     with spool_for(executor) as spool:
         table = _read(source, [*names, *targets, *([sample_weight] if sample_weight else [])], executor)
         form = Form("pandas")
-        rows = spool.keep(form.frame(table.select(names)))
         learnt = None if target is None else spool.keep(_target(table, target, form))
         settings = {}
         if sample_weight is not None:
             weight = table[sample_weight].cast(pa.float64()).to_numpy()
             settings[_weight_name(search.estimator)] = spool.keep(weight)
+        frame = form.frame(table.select(names))
+        # No more than two copies at once: of Arrow and of pandas, then of pandas and what is kept.
         del table
+        rows = spool.keep(frame)
+        del frame
         return run_search(clone(search), rows, learnt, settings, spool, executor, quiet)
 
 
