@@ -19,6 +19,8 @@ from .model import PackedModel
 BATCH_BYTES = 16 << 20
 #: Rows of one call of the engine: a call costs little then beside its rows, and what lies between its steps is small.
 CALL_ROWS = 4_096
+#: Rows read at once, at most: larger buffers are given back to the system and zeroed again for every batch.
+READ_ROWS = 32_768
 #: Rows that say how wide rows are.
 PEEKED_ROWS = 1_024
 
@@ -58,7 +60,7 @@ class Scorer:
             )
         self.read = list(dict.fromkeys([*self.columns, *self._inputs]))
         self.read_schema = pa.schema([schema.field(name) for name in self.read])
-        self.batch_rows = BATCH_ROWS
+        self.batch_rows = READ_ROWS
         empty = pa.RecordBatch.from_arrays(
             [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
         )
@@ -138,7 +140,7 @@ class Scorer:
         """Read fewer rows at once where the first ones are wide."""
         for batch in fragment.batches(self.read, max_rows=PEEKED_ROWS, coded=True):
             row_bytes = max(1, self.plain(batch).nbytes // batch.num_rows)
-            self.batch_rows = min(BATCH_ROWS, max(PEEKED_ROWS, BATCH_BYTES // row_bytes))
+            self.batch_rows = min(READ_ROWS, max(PEEKED_ROWS, BATCH_BYTES // row_bytes))
             return
 
     def plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
