@@ -28,6 +28,8 @@ LOCK := --universal --generate-hashes --no-annotate --no-header --python-version
 EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars ray daft spark demo
 NEURAL_EXTRAS := torch keras tensorflow mlflow sklearn worker pandas
 
+SHARED_TESTS := $(filter-out tests/e2e tests/scale tests/neural tests/support tests/__pycache__ tests/conftest.py,$(wildcard tests/*))
+
 # sync ENVIRONMENT,LOCK: the environment, made if it is not there, with exactly what the lock says.
 define sync
 test -x $(1)/bin/python || $(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(1); \
@@ -49,8 +51,10 @@ test: test-rust test-python test-neural  ## run all tests
 test-rust: setup  ## run the tests of the Rust core, which never sees Python
 	@MONORAIL_ORT_LIB="$(RUNTIME)" cargo test --release --locked --quiet -p monorail-core
 
+# Real servers and clusters have the machine to themselves; all other tests share its cores.
 test-python: setup  ## run the Python tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --dist loadfile $(SHARED_TESTS)
+	@$(PY) -m pytest tests/e2e tests/scale
 
 test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
 	@$(NEURAL)/bin/python -m pytest tests/neural
