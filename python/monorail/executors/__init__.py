@@ -20,14 +20,14 @@ def open_executor(on: str = "local", workers: int | None = None) -> Executor:
         SettingError: ``setting_invalid``.
         MissingExtraError: Ray is asked for and not installed.
     """
-    if on not in {"local", "ray"} and not on.startswith("ray://"):
+    if not isinstance(on, str) or (on not in {"local", "ray"} and not on.startswith("ray://")):
         raise SettingError(
             f"on={on!r} is no place to work",
             code="setting_invalid",
             hint='give "local", "ray", or the address of a cluster, such as "ray://head:10001"',
         )
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers={workers} cannot work", code="setting_invalid", hint="give 1 or more")
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise SettingError(f"workers={workers!r} cannot work", code="setting_invalid", hint="give 1 or more")
     if on == "local":
         from .local import LocalExecutor
 

@@ -14,6 +14,7 @@ from ..data.source import Source, open_source
 from ..errors import FitError, InputError
 from ..executors import Executor, open_executor
 from ..progress import progress
+from .asked import check_columns, check_trainer
 from .coding import text_columns
 from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
 from .passes import Reading
@@ -171,6 +172,8 @@ def _plan(
         task.send(None)
     if run.refused:
         raise refusal(run.refused)
+    if run.trainer is not None:
+        check_trainer(run.trainer)
     return run
 
 
@@ -189,15 +192,23 @@ def _reading(estimator: Any, source: Source, target: str | Sequence[str] | None,
     for name, what in [*((name, "target") for name in targets), *([(weight, "sample_weight")] if weight else [])]:
         if name not in names:
             raise _missing([name], what, source)
+    check_columns(source.schema, targets, weight)
     others = [name for name in names if name not in targets and name != weight]
     wanted = _named_columns(estimator)
     if wanted is None:
+        if not others:
+            raise FitError(
+                f"{source.name} has no columns to learn from",
+                code="cannot_fit",
+                hint="the target and the weight are no features; give more columns",
+            )
         return Reading(tuple(others), targets, weight)
     if absent := [name for name in wanted if name not in names]:
         raise _missing(absent, "the pipeline", source)
     if learnt := [name for name in wanted if name not in others]:
+        what = "the weight" if learnt[0] == weight else "to be learnt"
         raise FitError(
-            f"`{learnt[0]}` is to be learnt and is a feature too",
+            f"`{learnt[0]}` is {what} and is a feature too",
             code="cannot_fit",
             hint="leave it out of the pipeline's columns",
             details=[{"code": "cannot_fit", "column": learnt[0]}],

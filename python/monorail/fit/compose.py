@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import FitError
 from .between import Columns, Parts, Picked, Transformed, Value
+from .faults import told_by
 from .learning import Block, Statistic
 from .passes import Request
 
@@ -162,7 +163,8 @@ def _pipeline(run: Leaves, pipeline: Any, path: str, value: Value, last: bool) -
     """A pipeline: one step after the other. Its steps become the fitted ones, as ``fit`` leaves them."""
     if getattr(pipeline, "transform_input", None):
         raise _refused(path, pipeline, "transform_input= of a pipeline is not followed")
-    pipeline._validate_steps()
+    with told_by(pipeline, path, "cannot be fitted"):
+        pipeline._validate_steps()
     given: Value | None = value
     steps = list(pipeline.steps)
     ends = [place for place, (_, step) in enumerate(steps) if not is_nothing(step)]
@@ -197,7 +199,7 @@ def _column_transformer(run: Leaves, given: Any, path: str, value: Value, last: 
     frozen = {chosen[place][0]: FrozenEstimator(step) for place, (step, _) in results.items()}
     fitted.transformers = [(name, frozen.get(name, step), columns) for name, step, columns in given.transformers]
     fitted.remainder = frozen.get("remainder", given.remainder)
-    _quiet_fit(fitted, rows)
+    _quiet_fit(fitted, rows, path)
     fitted.transformers = copied(given).transformers
     fitted.remainder = copied(given).remainder
     fitted.transformers_ = [
@@ -323,6 +325,8 @@ def _union(run: Leaves, given: Any, path: str, value: Value, last: bool) -> Task
     """A FeatureUnion: every step all columns, what they give side by side."""
     from sklearn.frozen import FrozenEstimator
 
+    with told_by(given, path, "cannot be fitted"):
+        given._validate_transformers()
     names = [name for name, step in given.transformer_list if not isinstance(step, str)]
     steps = dict(given.transformer_list)
     results = yield from together(run, [fit_step(run, copied(steps[name]), f"{path}.{name}", value) for name in names])
@@ -333,7 +337,7 @@ def _union(run: Leaves, given: Any, path: str, value: Value, last: bool) -> Task
     ]
     rows = run.sample(value)
     # What fit_transform leaves differs from what fit leaves, and fit is called where nothing comes after.
-    _quiet_fit(fitted, rows, "fit" if last else "fit_transform")
+    _quiet_fit(fitted, rows, path, "fit" if last else "fit_transform")
     fitted.transformer_list = [
         (name, done[name][0] if name in done else step) for name, step in fitted.transformer_list
     ]
@@ -353,10 +357,11 @@ def _union(run: Leaves, given: Any, path: str, value: Value, last: bool) -> Task
     return fitted, _stacked(run, value, fitted, known, thin, kept)
 
 
-def _quiet_fit(step: Any, rows: Any, method: str = "fit") -> None:
+def _quiet_fit(step: Any, rows: Any, path: str, method: str = "fit") -> None:
     from ..adapters.base import quietly
 
-    quietly(getattr(step, method), rows)
+    with told_by(step, path):
+        quietly(getattr(step, method), rows)
 
 
 def _refused(path: str, step: Any, reason: str) -> FitError:
