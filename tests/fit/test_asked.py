@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from lightgbm import LGBMRegressor
+from lightgbm.basic import LightGBMError
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,7 +16,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import monorail as mr
-from monorail.errors import MonorailError
+from monorail.errors import FitError, MonorailError
 from monorail.fit.plan import Run
 
 
@@ -45,6 +47,7 @@ def table() -> pa.Table:
 
 
 SCALED = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x"])]), Ridge())
+WRONG = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x"])]), Ridge(alpha=-1))
 CLASSES = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x"])]), LogisticRegression())
 
 
@@ -61,6 +64,7 @@ CLASSES = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x"])]), Log
         (SCALED, {"target": "number", "sample_weight": "x"}, "`x` is the weight and is a feature too"),
         (SCALED, {}, "there is no target"),
         (CLASSES, {"target": "number"}, "the target holds fractions, and a classifier learns classes"),
+        (WRONG, {"target": "number"}, "The 'alpha' parameter of Ridge must"),
         (SCALED, {"target": "number", "workers": "2"}, "workers='2' cannot work"),
         (SCALED, {"target": "number", "on": 5}, "on=5 is no place to work"),
         (Pipeline([]), {"target": "number"}, "`pipeline` cannot be fitted: The pipeline is empty"),
@@ -90,3 +94,9 @@ def test_it_is_told_before_the_first_pass(table: pa.Table, model: Any, options: 
 def test_a_table_of_the_target_alone_has_nothing_to_learn_from(table: pa.Table) -> None:
     with pytest.raises(MonorailError, match="no columns to learn from"):
         mr.fit(make_pipeline(StandardScaler(), Ridge()), table.select(["number"]), target="number", quiet=True)
+
+
+def test_an_error_of_the_step_s_own_package_names_the_step(table: pa.Table) -> None:
+    with pytest.raises(FitError, match="`LGBMRegressor` cannot be fitted on these rows: Unknown objective") as told:
+        mr.fit(LGBMRegressor(objective="nope", verbose=-1), table.select(["x", "number"]), target="number", quiet=True)
+    assert type(told.value.__cause__) is LightGBMError

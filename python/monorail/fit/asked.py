@@ -1,4 +1,4 @@
-"""What ``fit`` was asked to learn, looked at before any row is read: types of targets and weights."""
+"""What ``fit`` was asked to learn, looked at before the first pass: targets, weights, the last step's parameters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError
+from .faults import told_by
 from .labels import plain_type, refused_target
 from .training import Trainer
 
@@ -45,14 +46,18 @@ def check_columns(schema: pa.Schema, targets: Sequence[str], weight: str | None)
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Refuse a target that a final estimator cannot learn, as far as its type and the first rows show it.
+    """Refuse parameters of a final estimator, or a target that it cannot learn, as far as the first rows show it.
 
     Raises:
+        FitError: ``cannot_fit``: its parameters are wrong.
         InputError: ``wrong_type``.
     """
     from sklearn.base import is_classifier, is_regressor
 
     step, inputs = trainer.estimator, trainer.inputs
+    if hasattr(step, "_parameter_constraints"):
+        with told_by(step, doing="cannot be fitted"):
+            step._validate_params()
     classifies = is_classifier(step)
     if not classifies and not is_regressor(step):
         return

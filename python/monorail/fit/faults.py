@@ -8,6 +8,13 @@ from typing import Any
 
 from ..errors import FitError, MonorailError
 
+#: What steps raise of the values they are given; errors of their own package are theirs too.
+_OF_STEPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def _package(made: object) -> str:
+    return type(made).__module__.partition(".")[0]
+
 
 @contextlib.contextmanager
 def told_by(step: Any, path: str | None = None, doing: str = "cannot be fitted on these rows") -> Iterator[None]:
@@ -29,12 +36,18 @@ def told_by(step: Any, path: str | None = None, doing: str = "cannot be fitted o
             for detail in error.details:
                 detail.setdefault("path", path)
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:
+        settings = type(error).__name__ == "InvalidParameterError"
+        # What is wrong with a disk or with memory is no step's.
+        if not isinstance(error, _OF_STEPS) and _package(error) != _package(step):
+            raise
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place: dict[str, Any] = {"code": "cannot_fit", "got": kind}
         raise FitError(
-            f"`{path or type(step).__name__}` {doing}: {text}",
+            f"`{path or type(step).__name__}` {'cannot be fitted' if settings else doing}: {text}",
             code="cannot_fit",
-            hint="the step's own error is above; put a step before it that mends the values, or leave the rows out",
+            hint="change the parameter"
+            if settings
+            else "the step's own error is above; put a step before it that mends the values, or leave the rows out",
             details=[place if path is None else {**place, "path": path}],
         ) from error
