@@ -65,6 +65,11 @@ CLASSES = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x"])]), Log
         (SCALED, {}, "there is no target"),
         (CLASSES, {"target": "number"}, "the target holds fractions, and a classifier learns classes"),
         (WRONG, {"target": "number"}, "The 'alpha' parameter of Ridge must"),
+        (
+            make_pipeline(ColumnTransformer([("x", StandardScaler(), [])]), Ridge()),
+            {"target": "number"},
+            "`pipeline.columntransformer` takes none of the columns",
+        ),
         (SCALED, {"target": "number", "workers": "2"}, "workers='2' cannot work"),
         (SCALED, {"target": "number", "on": 5}, "on=5 is no place to work"),
         (Pipeline([]), {"target": "number"}, "`pipeline` cannot be fitted: The pipeline is empty"),
@@ -100,3 +105,11 @@ def test_an_error_of_the_step_s_own_package_names_the_step(table: pa.Table) -> N
     with pytest.raises(FitError, match="`LGBMRegressor` cannot be fitted on these rows: Unknown objective") as told:
         mr.fit(LGBMRegressor(objective="nope", verbose=-1), table.select(["x", "number"]), target="number", quiet=True)
     assert type(told.value.__cause__) is LightGBMError
+
+
+@pytest.mark.usefixtures("no_pass")
+def test_a_sample_is_not_advised_where_its_columns_have_the_wrong_types_too(table: pa.Table) -> None:
+    model = make_pipeline(ColumnTransformer([("x", StandardScaler(), ["x", "text"])]), Ridge())
+    with pytest.raises(FitError, match="column 'text' is string") as told:
+        mr.fit(model, table, target="number", quiet=True)
+    assert "sample_rows" not in str(told.value)

@@ -185,6 +185,13 @@ def _column_transformer(run: Leaves, given: Any, path: str, value: Value, last: 
 
     rows = run.sample(value)
     chosen = _resolved(given, path, rows)
+    if not chosen:
+        raise FitError(
+            f"`{path}` takes none of the columns",
+            code="cannot_fit",
+            hint="compare its columns with those of the data",
+            details=[{"code": "cannot_fit", "path": path, "got": qualified(given)}],
+        )
     places = [place for place, (_, step, _) in enumerate(chosen) if not isinstance(step, str)]
     tasks = []
     for place in places:
@@ -376,11 +383,15 @@ def refusal(refused: Iterable[tuple[str, str, str]]) -> FitError:
     """
     refused = list(refused)
     text = "; ".join(f"`{path}` ({kind}): {reason}" for path, kind, reason in refused)
-    steps = ", ".join(f"{path!r}: 100_000" for path, _, _ in refused)
+    # A sample has columns and targets of the same types.
+    sampled = [path for path, _, reason in refused if not reason.startswith(("column ", "the target "))]
+    steps = ", ".join(f"{path!r}: 100_000" for path in sampled)
     return FitError(
         f"cannot fit {text}",
         code="cannot_fit",
-        hint=f"sample_rows={{{steps}}} fits it on so many rows; or use a step that can be fitted in passes",
+        hint=f"sample_rows={{{steps}}} fits it on so many rows; or use a step that can be fitted in passes"
+        if sampled
+        else "change the values in the data or in a step before, or leave the column out",
         details=[{"code": "cannot_fit", "path": path, "got": kind} for path, kind, _ in refused],
     )
 
