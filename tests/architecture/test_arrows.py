@@ -113,7 +113,10 @@ def test_frameworks_are_imported_when_they_are_needed():
 
 def test_only_the_cluster_side_imports_daft_ray_or_spark():
     assert not breaches(
-        lambda i: not i.of(CLUSTERS) or inside(i, "data/daft.py", "executors/ray.py", "score/", "fit/", "train/", "deploy/ray.py")
+        lambda i: (
+            not i.of(CLUSTERS)
+            or inside(i, "data/daft.py", "executors/ray.py", "score/", "fit/", "train/", "deploy/ray.py")
+        )
     )
 
 

@@ -1,4 +1,6 @@
 """The flights model fitted in passes from Parquet: the very encoders and predictions of ``pipeline.fit``."""
+# The types of frameworks are guessed from their sources, and guessed wrong here.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

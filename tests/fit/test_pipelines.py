@@ -1,4 +1,6 @@
 """Pipelines fitted in passes are those that scikit-learn fits on the same rows in memory."""
+# The types of frameworks are guessed from their sources, and guessed wrong here.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """What a fit remembers goes into the signature, so that `mr.save` needs no example; what is stored forgets it."""
+# The types of frameworks are guessed from their sources, and guessed wrong here.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """Pipelines fitted on a Ray cluster: the answers of this machine, also where a node is lost in the middle."""
+# The types of frameworks are guessed from their sources, and guessed wrong here.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

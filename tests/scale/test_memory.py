@@ -1,4 +1,6 @@
 """Memory held under a limit of the operating system, on data ten times as large as the limit leaves room for."""
+# The types of frameworks are guessed from their sources, and guessed wrong here.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
