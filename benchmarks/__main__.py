@@ -5,13 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import fit_lightgbm, fit_statistics, http_single_row, predict_flights, startup, worker_overhead
+from . import (
+    copies,
+    engines,
+    fit_lightgbm,
+    fit_ray,
+    fit_statistics,
+    http_single_row,
+    predict_flights,
+    score_parquet,
+    score_spark,
+    startup,
+    worker_overhead,
+)
 
 BENCHMARKS = {
+    "copies": copies,
+    "engines": engines,
     "fit_lightgbm": fit_lightgbm,
+    "fit_ray": fit_ray,
     "fit_statistics": fit_statistics,
     "http_single_row": http_single_row,
     "predict_flights": predict_flights,
+    "score_parquet": score_parquet,
+    "score_spark": score_spark,
     "startup": startup,
     "worker_overhead": worker_overhead,
 }
