@@ -24,6 +24,12 @@ pipeline = make_pipeline(prepare, LogisticRegression())
 
 def forest():
     return make_pipeline(prepare, RandomForestClassifier(3, random_state=0))
+
+def boosted():
+    from lightgbm import LGBMClassifier
+
+    print("made")
+    return make_pipeline(prepare, LGBMClassifier(n_estimators=2))
 """
 
 
@@ -45,6 +51,16 @@ def test_fit_and_save(monorail: Any, rows: Path) -> None:
     assert "pipeline.columntransformer.standardscaler" in ran.err
     assert monorail("predict", "late", str(rows)).status == 1  # `late` is no column of the model
     assert monorail("predict", "late", str(rows), "--ignore-unknown-columns").status == 0
+
+
+def test_what_the_program_and_its_steps_print_is_no_answer(monorail: Any, rows: Path) -> None:
+    ran = monorail(
+        "fit", "program_of_a_test.py:boosted", "rows.parquet", "--target", "late", "--save", "late", "--json"
+    )
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["name"] == "late"
+    assert "made\n" in ran.err
+    assert "[LightGBM]" in ran.err
 
 
 def test_fit_into_a_file(monorail: Any, rows: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -79,7 +80,10 @@ def command(
     if out is not None:
         check_path(out)
     wanted: Any = (target[0] if len(target) == 1 else list(target)) if target else None
-    model = fit(_built(pipeline), list(data), target=wanted, filters=read_filters(filters), quiet=quiet, **options)
+    # What the file and the steps print (LightGBM does) is talk: stdout is for the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        estimator = _built(pipeline)
+        model = fit(estimator, list(data), target=wanted, filters=read_filters(filters), quiet=quiet, **options)
     report: Any = getattr(model, "fit_report_", None)
     printer.say(str(report))
     answer: dict[str, Any] = {}

@@ -101,7 +101,12 @@ def unreadable(name: str, error: BaseException, **place: Any) -> InputError:
         name: Of the file.
         error: What was raised; its first line is kept.
         place: More of the detail, such as ``row_group``.
+
+    Raises:
+        MemoryError: that is what was raised; it says nothing of the file.
     """
+    if isinstance(error, MemoryError):
+        raise error
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(
         f"{name} cannot be read: {first}",
