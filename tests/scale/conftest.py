@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ..support.waiting import wait_until
+
 #: Noise of the systems themselves: they leave sockets and processes to the garbage collector.
 NOISE = (
     "ignore::ResourceWarning",
@@ -83,7 +85,11 @@ def _ray_cluster() -> Iterator[RayCluster]:
 @pytest.fixture
 def cluster(_ray_cluster: RayCluster) -> RayCluster:
     """A Ray cluster of two nodes with one core each, which this process is connected to: ``on="ray"`` is it."""
+    import ray
+
     _ray_cluster.fill()
+    # A node that an earlier test removed is counted until the head has missed it.
+    wait_until("the cluster has two cores", lambda: ray.cluster_resources().get("CPU") == 2, deadline_s=60)
     return _ray_cluster
 
 

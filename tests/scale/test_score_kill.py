@@ -93,6 +93,19 @@ def test_killed_and_started_again(moment, data, processes, tmp_path):
     assert_complete(data, out)
 
 
+@pytest.mark.parametrize(
+    "name", ["part-000003.parquet", "_SUCCESS", "_monorail/plan.json", "_monorail/invalid/part-000003.parquet"]
+)
+def test_whatever_was_being_written_is_removed(name, data, tmp_path):
+    out = tmp_path / "out"
+    run(str(data / "in"), str(out), str(data / "registry"))
+    (out / "_SUCCESS").unlink()
+    begun = (out / name).with_name(f".{Path(name).name}.{'0' * 32}.tmp")
+    begun.write_bytes(b"half")
+    run(str(data / "in"), str(out), str(data / "registry"))
+    assert_complete(data, out)
+
+
 def test_killed_again_and_again(data, processes, tmp_path):
     """Started until it ends, and killed each time: what was done once is not done again, so it comes to an end."""
     out = tmp_path / "out"

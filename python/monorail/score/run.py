@@ -14,6 +14,8 @@ from .plan import INVALID, PLAN, SUCCESS, Plan, another, conflict, is_same
 from .report import ScoreReport
 
 LOCK = "_monorail/lock"
+#: How the names begin of what is being written: a part, the plan, the mark of the end.
+BEGUN = (".part-", f".{PLAN.rpartition('/')[2]}.", f".{SUCCESS}.")
 
 
 def run(job: Job, plan: Plan, executor: Executor, *, overwrite: bool, advance: Callable[[float], None]) -> ScoreReport:
@@ -94,10 +96,10 @@ def _claim(folder: Folder, plan: Plan, *, overwrite: bool) -> None:
 
 
 def _clear_begun(folder: Folder) -> None:
-    """Remove what a worker had begun and did not end: it was killed, or its node was lost."""
-    for under in ("", INVALID):
+    """Remove what was begun and did not end: the run was killed, or a worker's node was lost."""
+    for under in ("", PLAN.rpartition("/")[0], INVALID):
         for name in folder.names(under):
-            if name.startswith(".part-") and name.endswith(".tmp"):
+            if name.startswith(BEGUN) and name.endswith(".tmp"):
                 folder.remove(f"{under}/{name}" if under else name)
 
 
