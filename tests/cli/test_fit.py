@@ -29,7 +29,7 @@ def boosted():
     from lightgbm import LGBMClassifier
 
     print("made")
-    return make_pipeline(prepare, LGBMClassifier(n_estimators=2))
+    return make_pipeline(prepare, LGBMClassifier(n_estimators=2, verbose=1))
 """
 
 

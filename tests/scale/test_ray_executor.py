@@ -221,6 +221,6 @@ def test_without_a_cluster_one_is_started_and_ends_with_the_work_even_interrupte
         assert process.stdout.readline() == "1 [1, 2, 3]\n"
         assert process.stdout.readline() == "first\n"
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=150)
     assert out == "interrupted False\n", errors
     assert process.returncode == 0

@@ -85,7 +85,8 @@ class RayExecutor:
                         done[reference] = self._result(reference)
         finally:
             for reference in pending:
-                self._ray.cancel(reference)
+                # A function that does not listen would hold up the end of a cluster that is ours.
+                self._ray.cancel(reference, force=self._started)
 
     def put(self, content: Any) -> Any:
         """A reference to anything, pickled and put where workers can get it; rows that lie here go there once."""
