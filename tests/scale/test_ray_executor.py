@@ -159,6 +159,7 @@ def test_the_blocks_of_a_ray_dataset_are_read_where_they_are(cluster):
         assert list(there[0]) == ["s", "x"]
 
 
+@pytest.mark.timeout(400)
 def test_a_cluster_that_is_elsewhere(cluster, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -179,7 +180,11 @@ def test_a_cluster_that_is_elsewhere(cluster, tmp_path):
         "            print(error)\n"
     )
     command = [sys.executable, script, cluster.client_address]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
+        # Ray's server for clients sometimes refuses the first one behind the loss of a node; the error says: try again.
+        if "UnreachableError" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 [13]\n'in the function'\n"
 
