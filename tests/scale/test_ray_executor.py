@@ -180,11 +180,9 @@ def test_a_cluster_that_is_elsewhere(cluster, tmp_path):
         "            print(error)\n"
     )
     command = [sys.executable, script, cluster.client_address]
-    for _ in range(3):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
-        # Ray's server for clients sometimes refuses the first one behind the loss of a node; the error says: try again.
-        if "UnreachableError" not in done.stderr:
-            break
+    # Ray's server for clients sometimes refuses the first one behind the loss of a node; the error says: try again.
+    tries = (subprocess.run(command, capture_output=True, text=True, timeout=120) for _ in range(3))
+    done = next(done for done in tries if "UnreachableError" not in done.stderr)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 [13]\n'in the function'\n"
 
