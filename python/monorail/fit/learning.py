@@ -122,9 +122,10 @@ class Statistic(ABC):
     def update(self, state: Any, block: Block) -> Any:
         """The state with a block's rows; it may be the same object, changed."""
 
-    @abstractmethod
     def merge(self, state: Any, later: Any) -> Any:
-        """One state of two, ``later`` gathered from rows behind those of ``state``."""
+        """One state of two, ``later`` gathered from rows behind those of ``state``; by the state itself, as most can."""
+        state.merge(later)
+        return state
 
 
 class Learner(ABC):

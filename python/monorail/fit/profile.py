@@ -44,11 +44,6 @@ class ElementSummary(Statistic):
         state.update(values)
         return state
 
-    def merge(self, state: Numbers, later: Numbers) -> Numbers:
-        """One state of two."""
-        state.merge(later)
-        return state
-
 
 @dataclass(frozen=True)
 class NullCount(Statistic):

@@ -57,11 +57,6 @@ class NumberSummary(Statistic):
         state.update(block.arrow(self.place))
         return state
 
-    def merge(self, state: Numbers, later: Numbers) -> Numbers:
-        """One state of two."""
-        state.merge(later)
-        return state
-
 
 @dataclass(frozen=True)
 class FeatureSummary(Statistic):
@@ -74,11 +69,6 @@ class FeatureSummary(Statistic):
     def update(self, state: Features, block: Block) -> Features:
         """The state with a block's rows."""
         state.update(block.matrix if hasattr(block.matrix, "toarray") else block.dense)
-        return state
-
-    def merge(self, state: Features, later: Features) -> Features:
-        """One state of two."""
-        state.merge(later)
         return state
 
 
@@ -99,11 +89,6 @@ class QuantileSketch(Statistic):
     def update(self, state: Quantiles, block: Block) -> Quantiles:
         """The state with a block's rows."""
         state.update(block.arrow(self.place))
-        return state
-
-    def merge(self, state: Quantiles, later: Quantiles) -> Quantiles:
-        """One state of two."""
-        state.merge(later)
         return state
 
 
@@ -133,11 +118,6 @@ class ExactQuantiles(Statistic):
     def update(self, state: Order, block: Block) -> Order:
         """The state with a block's rows."""
         state.update(block.arrow(self.place))
-        return state
-
-    def merge(self, state: Order, later: Order) -> Order:
-        """One state of two."""
-        state.merge(later)
         return state
 
 

@@ -93,11 +93,6 @@ class Unmarked(Statistic):
         state.update(pc.if_else(marked, pa.scalar(None, column.type), column))
         return state
 
-    def merge(self, state: Any, later: Any) -> Any:
-        """One state of two."""
-        state.merge(later)
-        return state
-
 
 def _marked(column: pa.Array, marker: Any) -> pa.Array:
     """Which values are the marker, as Python would say."""
