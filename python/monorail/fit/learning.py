@@ -123,7 +123,7 @@ class Statistic(ABC):
         """The state with a block's rows; it may be the same object, changed."""
 
     def merge(self, state: Any, later: Any) -> Any:
-        """One state of two, ``later`` gathered from rows behind those of ``state``; by the state itself, as most can."""
+        """One state of two, ``later`` gathered from rows behind those of ``state``; most states do it themselves."""
         state.merge(later)
         return state
 
