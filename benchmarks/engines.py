@@ -14,10 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from . import scale_data
+from .trees import Tree, sampled, wait_for
 
 PASSED = "n00"
-_TICKS = os.sysconf("SC_CLK_TCK")
 _WEIGHTS = np.linspace(-1, 1, len(scale_data.NUMBERS))
 
 
@@ -156,68 +154,6 @@ def _engine(name: str, rows: int, out: str) -> None:
     sys.stdin.readline()
 
 
-class Tree:
-    """A process and all that it started: CPU time and memory, as ``/proc`` has them."""
-
-    def __init__(self, process: int) -> None:
-        self._root = process
-        self._cpu: dict[int, float] = {}
-        self.peak = 0
-
-    def look(self) -> None:
-        """Take a sample."""
-        memory = 0
-        for process in _descendants(self._root):
-            try:
-                fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-                self._cpu[process] = (int(fields[11]) + int(fields[12])) / _TICKS
-                rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-                memory += int(rollup.partition("Pss:")[2].split()[0]) * 1024
-            except (OSError, IndexError):
-                continue
-        self.peak = max(self.peak, memory)
-
-    @property
-    def cpu(self) -> float:
-        """Seconds so far; of a process that ended, those of its last sample."""
-        return sum(self._cpu.values())
-
-
-def _descendants(root: int) -> list[int]:
-    """A process and those below it."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            parents.setdefault(parent, []).append(int(folder.name))
-    found = [root]
-    for process in found:
-        found += parents.get(process, [])
-    return found
-
-
-@contextmanager
-def _sampled(tree: Tree) -> Iterator[None]:
-    """Samples while the block runs."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.25):
-            tree.look()
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        tree.look()
-
-
 def measure(name: str, rows: int) -> dict[str, float]:
     """Run one engine in a process of its own.
 
@@ -238,27 +174,19 @@ def measure(name: str, rows: int) -> dict[str, float]:
         ) as process:
             if process.stdin is None or process.stdout is None:
                 raise RuntimeError("no pipes")
-            _wait_for(process.stdout, "ready")
+            wait_for(process.stdout, "ready")
             tree = Tree(process.pid)
             tree.look()
             before, begun = tree.cpu, time.perf_counter()
-            with _sampled(tree):
+            with sampled(tree):
                 print("go", file=process.stdin, flush=True)
-                _wait_for(process.stdout, "done")
+                wait_for(process.stdout, "done")
                 wall = time.perf_counter() - begun
             print("end", file=process.stdin, flush=True)
         found = sum(pq.read_metadata(path).num_rows for path in Path(out).rglob("*.parquet"))
         if found != rows:
             raise RuntimeError(f"{name} wrote {found} rows of {rows}")
     return {"cpu_s": tree.cpu - before, "wall_s": wall, "pss_mb": tree.peak / 2**20, "start_s": before}
-
-
-def _wait_for(lines: Any, word: str) -> None:
-    """Read to a line; engines may print others."""
-    for line in lines:
-        if line.strip() == word:
-            return
-    raise RuntimeError(f"the engine ended before it said {word}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from . import scale_data, tables
-from .engines import Tree
+from .trees import Tree, wait_for
 
 #: How each way calls ``mr.fit``.
 WAYS: dict[str, dict[str, Any]] = {
@@ -95,25 +95,17 @@ def _cpu_s(way: str, rows: int) -> float:
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("no pipes")
-        _wait_for(process.stdout, "ready")
+        wait_for(process.stdout, "ready")
         tree = Tree(process.pid)
         tree.look()
         before, begun = tree.cpu, time.perf_counter()
         print("go", file=process.stdin, flush=True)
-        _wait_for(process.stdout, "done")
+        wait_for(process.stdout, "done")
         tree.look()
         taken = tree.cpu - before
         print(f"   {way}: {taken:.1f} CPU s, {time.perf_counter() - begun:.1f} s", flush=True)
         print("end", file=process.stdin, flush=True)
     return taken
-
-
-def _wait_for(lines: Any, word: str) -> None:
-    """Read to a line; Ray may print others."""
-    for line in lines:
-        if line.strip() == word:
-            return
-    raise RuntimeError(f"the process ended before it said {word}")
 
 
 if __name__ == "__main__":

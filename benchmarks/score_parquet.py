@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import scale_data
-from .engines import Tree, _sampled
 from .tables import heading, median, table, verdict, with_noise
+from .trees import Tree, sampled
 
 PASSED = scale_data.TARGET
 WORDS = scale_data.WORDS[:3]
@@ -105,7 +105,7 @@ def measured(way: str, folder: str, rows: int) -> dict[str, float]:
         tree.look()
         before, begun = tree.cpu, time.perf_counter()
         print(file=process.stdin, flush=True)
-        with _sampled(tree):
+        with sampled(tree):
             scored = int(wait_for("done", process))
         wall = time.perf_counter() - begun
         print(file=process.stdin, flush=True)
