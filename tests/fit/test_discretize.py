@@ -76,6 +76,15 @@ def test_quantile_transformer_of_matrices(matrix: Any, splits: int, seed: int) -
     compare(QuantileTransformer(n_quantiles=9), matrix, splits, seed)
 
 
+@pytest.mark.parametrize(
+    "cells", [[[np.nan], [np.nan]], [[np.nan, 1.0], [np.nan, 2.0]], [[1.0, np.nan], [2.0, np.nan]]]
+)
+@pytest.mark.parametrize("sparse", [True, False])
+def test_quantiles_of_columns_without_a_value_are_of_numpys_type(cells: Any, sparse: bool) -> None:
+    matrix = np.array(cells, np.float32)
+    compare(QuantileTransformer(n_quantiles=2), sp.csr_matrix(matrix) if sparse else matrix, 1, 0)
+
+
 def test_exact_quantiles_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     # So few may be held that a column needs several passes.
     monkeypatch.setattr(ordered, "HELD_VALUES", 20_000)

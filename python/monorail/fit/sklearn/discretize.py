@@ -114,8 +114,10 @@ class QuantileTransformerLearner(QuantileLearner):
         step = self.structure(features)
         step.references_ = self._references(features)
         step.n_quantiles_ = len(step.references_)
-        # NumPy takes the type of them all from the first column, which is the matrix's where all of that is null.
-        none = not is_sparse(self.inputs) and not features.counts[0]
+        # NumPy takes the type of them all from the first column, which is the matrix's where all of that is null; of a
+        # sparse matrix, whose columns it takes one by one, that is so where all of every one is.
+        counts = features.counts if is_sparse(self.inputs) else features.counts[:1]
+        none = not counts.any()
         step.quantiles_ = values.astype(float_type(self.inputs, features) if none else step.quantiles_.dtype)
         if step.subsample is not None and features.rows > step.subsample:
             self._sampled = _sampled(features.rows, step.subsample)
