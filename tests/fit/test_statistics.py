@@ -144,7 +144,7 @@ def test_ranks_of_many_values_are_within_the_bound_and_exact_behind_it(shape, pa
     state = gathered(QuantileSketch(0), column, cuts, parts)
     ordered = np.sort(values)
     wanted = np.unique(np.concatenate([ranks(np.linspace(0, 1, 40), len(values)), [1, 77, len(values) - 2]]))
-    found = state.at(wanted)
+    found = np.array(state.at(wanted.tolist()))
     low = np.searchsorted(ordered, found, "left")
     high = np.searchsorted(ordered, found, "right") - 1
     off = np.maximum(np.maximum(low - wanted, wanted - high), 0).max()
@@ -253,4 +253,4 @@ def test_numbers_of_all_features_are_those_of_each(form):
         assert whole.counts[place] == one.count
         assert whole.zeros[place] == np.sum(matrix[:, place] == 0)
         assert whole.mean[place] == pytest.approx(one.mean, rel=1e-13, abs=1e-16)
-        assert whole.variance()[place] == pytest.approx(one.variance(), rel=1e-13)
+        assert whole.variance()[place] == pytest.approx(one.m2 / one.count, rel=1e-13)

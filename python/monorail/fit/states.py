@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .. import _core
+from .._core import Numbers, Quantiles
 from ..data import read_stream
+
+__all__ = ["Counts", "Numbers", "Order", "Quantiles"]
 
 #: Its functions are made at import, so type checkers know none of them.
 pc: Any = pyarrow.compute
@@ -18,136 +22,25 @@ pc: Any = pyarrow.compute
 _LOOSE = 1 << 20
 
 
-class _State:
-    """A state that Rust keeps: it travels as bytes."""
-
-    _kind: Any
-    _core: Any
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_core": self._core.to_bytes()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _core=self._kind.from_bytes(state["_core"]))
+def _pickled(state: Any) -> tuple[Any, tuple[type, bytes]]:
+    return _restored, (type(state), state.to_bytes())
 
 
-class Numbers(_State):
-    """Numbers of one column. Dates count days, times microseconds since 1970, bools 0 and 1."""
-
-    _kind = _core.Numbers
-
-    def __init__(self) -> None:
-        self._core = _core.Numbers()
-
-    def update(self, column: pa.Array) -> None:
-        """Take the rows of a column.
-
-        Raises:
-            InputError: ``wrong_type``: it is not one of numbers, bools, dates or times.
-        """
-        self._core.update(column)
-
-    def merge(self, later: Numbers) -> None:
-        """Take what another has gathered from rows behind these."""
-        self._core.merge(later._core)
-
-    @property
-    def rows(self) -> int:
-        """How many rows."""
-        return self._core.rows
-
-    @property
-    def nulls(self) -> int:
-        """How many are null."""
-        return self._core.nulls
-
-    @property
-    def nans(self) -> int:
-        """How many are NaN and not null."""
-        return self._core.nans
-
-    @property
-    def infinities(self) -> int:
-        """How many are infinite, either sign."""
-        return self._core.infinities
-
-    @property
-    def count(self) -> int:
-        """How many are finite; what follows is of these."""
-        return self._core.count
-
-    @property
-    def minimum(self) -> int | float | None:
-        """The least: an int of whole numbers, dates and times, else a float; None where there is none."""
-        return self._core.minimum
-
-    @property
-    def maximum(self) -> int | float | None:
-        """The greatest."""
-        return self._core.maximum
-
-    @property
-    def mean(self) -> float:
-        """Their mean; NaN where there are none."""
-        return self._core.mean
-
-    @property
-    def m2(self) -> float:
-        """The sum of their squared deviations from the mean."""
-        return self._core.m2
-
-    def variance(self, ddof: int = 0) -> float:
-        """Their variance; NaN where there are too few."""
-        return self.m2 / (self.count - ddof) if self.count > ddof else float("nan")
+def _restored(kind: Any, state: bytes) -> Any:
+    return kind.from_bytes(state)
 
 
-class Quantiles(_State):
-    """The finite values of a column in order, roughly. It does not depend on how rows were cut into batches."""
-
-    _kind = _core.Quantiles
-
-    def __init__(self) -> None:
-        self._core = _core.Quantiles()
-
-    def update(self, column: pa.Array) -> None:
-        """Take the rows of a column.
-
-        Raises:
-            InputError: ``wrong_type``: it is not one of numbers, bools, dates or times.
-        """
-        self._core.update(column)
-
-    def merge(self, later: Quantiles) -> None:
-        """Take what another has gathered from rows behind these."""
-        self._core.merge(later._core)
-
-    @property
-    def count(self) -> int:
-        """How many values; nulls, NaN and infinities are not among them."""
-        return self._core.count
-
-    @property
-    def rank_error(self) -> int:
-        """By how many ranks an answer may be wrong at most; 0 while all values are held."""
-        return self._core.rank_error
-
-    def at(self, wanted: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The values at these ranks, 0 the least; float64. The first and the last are exact."""
-        return np.array(self._core.at(_ranks(wanted)), np.float64)
-
-    def brackets(self, wanted: Sequence[int] | np.ndarray) -> list[tuple[float, float]]:
-        """Ranges of values, in order and apart, in which the values at these ranks lie for certain."""
-        return self._core.brackets(_ranks(wanted))
+# What Rust keeps travels as bytes.
+for _kind in (_core.Counts, Numbers, Quantiles):
+    copyreg.pickle(_kind, _pickled)
 
 
-class Counts(_State):
+class Counts:
     """How often each value of a column is there.
 
     Args:
         limit: Above twice so many different values only the most frequent are kept, and counts are estimates.
     """
-
-    _kind = _core.Counts
 
     def __init__(self, limit: int | None = None) -> None:
         self._core = _core.Counts(limit)
@@ -314,10 +207,6 @@ def _together(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nda
     values, times = values[order], times[order]
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
     return values[first], np.add.reduceat(times, first) if len(first) else times
-
-
-def _ranks(wanted: Sequence[int] | np.ndarray) -> list[int]:
-    return np.asarray(wanted, np.int64).tolist()
 
 
 def _finite(column: pa.Array) -> np.ndarray:

@@ -109,7 +109,7 @@ class ExactQuantiles(Statistic):
     @classmethod
     def behind(cls, place: int, sketch: Quantiles, wanted: Sequence[int] | np.ndarray) -> ExactQuantiles:
         """For the values at these ranks (0 is the least) of what the sketch has seen."""
-        return cls(place, tuple(sketch.brackets(wanted)))
+        return cls(place, tuple(sketch.brackets(np.asarray(wanted).tolist())))
 
     def start(self) -> Order:
         """An empty state."""
@@ -212,7 +212,7 @@ def quantiles(
     if not count:
         return np.full(shares.shape, np.nan)
     below, above, share = _neighbours(shares, count, method)
-    low, high = found.at(below), found.at(above)
+    low, high = (np.asarray(found.at(place.tolist()), np.float64) for place in (below, above))
     # As NumPy interpolates: from the nearer end, so that the result is monotonic.
     with np.errstate(invalid="ignore", over="ignore"):
         difference = high - low
