@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from tests.support.waiting import wait_until
 
 import monorail as mr
 
@@ -79,8 +79,7 @@ class Slow(ClassifierMixin, BaseEstimator):
 
         node = ray.get_runtime_context().get_node_id()
         Path(self.folder, f"{node}-{os.getpid()}-{self.number}").touch()
-        while not Path(self.folder, "lost").exists():
-            time.sleep(0.05)
+        wait_until("a node is lost", Path(self.folder, "lost").exists, deadline_s=60)
         self.classes_ = np.unique(y)
         return self
 
@@ -92,9 +91,11 @@ def test_a_lost_node_costs_its_candidates_alone(cluster, tmp_path):
     search = GridSearchCV(Slow(str(tmp_path)), {"number": [0, 1]}, cv=2, refit=False)
 
     def lose() -> None:
-        # Both nodes are at work.
-        while len({path.name.partition("-")[0] for path in tmp_path.iterdir()}) < 2:
-            time.sleep(0.05)
+        wait_until(
+            "both nodes are at work",
+            lambda: len({path.name.partition("-")[0] for path in tmp_path.iterdir()}) == 2,
+            deadline_s=60,
+        )
         cluster.remove_node()
         (tmp_path / "lost").touch()
 
