@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
+from tests.support.boosting import classes, features
 from tests.support.training import MadeRows, plainly, refusal, trained
 
 from monorail.adapters.frames import Form
@@ -29,22 +30,6 @@ FIXED = {
     # Fewer than there are rows, so that the bins come from a sample.
     "subsample_for_bin": 500,
 }
-
-
-def features(rows: int = 1_500, seed: int = 0) -> np.ndarray:
-    """Numbers of several kinds: zeros, nulls, few values, one constant column."""
-    random = np.random.default_rng(seed)
-    made = random.normal(size=(rows, 6))
-    made[random.random(made.shape) < 0.2] = 0
-    made[random.random(made.shape) < 0.05] = np.nan
-    made[:, 3] = random.integers(0, 5, rows)
-    made[:, 4] = 7.0
-    return made
-
-
-def classes(matrix: np.ndarray, many: int) -> np.ndarray:
-    """As many classes, learnable."""
-    return np.digitize(np.nansum(matrix, axis=1), np.linspace(5, 14, many - 1))
 
 
 def assert_same(plain: Any, ours: Any) -> None:

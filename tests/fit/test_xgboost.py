@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.boosting import classes, features
 from tests.support.training import MadeRows, plainly, refusal, trained
 from xgboost import XGBClassifier, XGBRanker, XGBRegressor, XGBRFClassifier, XGBRFRegressor
 
@@ -18,22 +19,6 @@ from monorail.adapters.frames import Form
 from monorail.errors import FitError, InputError
 
 FIXED = {"n_estimators": 4, "n_jobs": 1, "random_state": 3}
-
-
-def features(rows: int = 1_500, seed: int = 0) -> np.ndarray:
-    """Numbers of several kinds: zeros, nulls, few values, one constant column."""
-    random = np.random.default_rng(seed)
-    made = random.normal(size=(rows, 5))
-    made[random.random(made.shape) < 0.2] = 0
-    made[random.random(made.shape) < 0.05] = np.nan
-    made[:, 3] = random.integers(0, 5, rows)
-    made[:, 4] = 7.0
-    return made
-
-
-def classes(matrix: np.ndarray, many: int) -> np.ndarray:
-    """As many classes, learnable."""
-    return np.digitize(np.nansum(matrix, axis=1), np.linspace(5, 14, many - 1))
 
 
 def assert_same(plain: Any, ours: Any) -> None:
@@ -76,8 +61,8 @@ def test_a_classifier_of_blocks_is_the_classifier_of_the_matrix(form, many):
             {"missing": 0.0},
             {"scale_pos_weight": 3.0},
             {"tree_method": "hist", "grow_policy": "lossguide", "max_leaves": 5},
-            {"feature_weights": [1.0, 2.0, 1.0, 1.0, 4.0], "colsample_bynode": 0.6},
-            {"feature_types": ["q", "q", "q", "c", "q"], "enable_categorical": True},
+            {"feature_weights": [1.0, 2.0, 1.0, 1.0, 4.0, 1.0], "colsample_bynode": 0.6},
+            {"feature_types": ["q", "q", "q", "c", "q", "q"], "enable_categorical": True},
         ]
     ),
 )

@@ -114,7 +114,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is of strings, whatever their layout."""
+    """Whether a type is of strings, whatever their layout; dictionaries of strings are, too."""
+    kind = plain_type(kind)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from .labels import is_text
+
 pc: Any = pyarrow.compute
 _ONE_HOT = "sklearn.preprocessing._encoders.OneHotEncoder"
 #: What was found of encoders in this process.
@@ -61,7 +63,7 @@ def one_hot(step: Any, batch: pa.RecordBatch, names: Sequence[str]) -> Any:
     if f"{type(step).__module__}.{type(step).__qualname__}" != _ONE_HOT or not step.sparse_output:
         return None
     columns = [batch.column(name) for name in names]
-    if not all(_is_text(column.type) for column in columns) or getattr(step, "_sklearn_output_config", None):
+    if not all(is_text(column.type) for column in columns) or getattr(step, "_sklearn_output_config", None):
         return None
     if step not in _codes:
         _codes[step] = _codes_of(step)
@@ -176,9 +178,3 @@ def _key(word: Any) -> Any:
 def _widths(step: Any) -> list[int]:
     """Output columns of each input column."""
     return [int(width) for width in step._n_features_outs]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

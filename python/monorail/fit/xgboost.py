@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..errors import FitError
 from .boosting.gang import Seat, train_together
 from .boosting.xgboost_data import Feed, quantile_matrix
-from .labels import Labels, is_text, numbers, plain_type, refused_target
+from .labels import Labels, is_text, numbers, refused_target
 from .learning import Inputs
 from .storing import store
 from .training import Trainer, TrainingRows
@@ -36,7 +36,7 @@ class XGBoostTrainer(Trainer):
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
                 return f"column {name} is {kind}, and XGBoost takes numbers: encode it in a step before"
         classifies = hasattr(type(model), "predict_proba")
-        if classifies and self.inputs.target_type is not None and is_text(plain_type(self.inputs.target_type)):
+        if classifies and self.inputs.target_type is not None and is_text(self.inputs.target_type):
             return "the target is text, and XGBoost takes the classes 0, 1, 2, ...: number them in the data"
         return refused_target(self.inputs, classifies=classifies, several=True)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...errors import InputError
+from ..labels import is_text
 from ..learning import Block, Inputs, Learner, Statistic
 from ..states import Counts, Numbers, Order, Quantiles
 from ..statistics import ExactQuantiles, QuantileSketch, ValueCounts
@@ -145,7 +146,7 @@ class _MissingLearner(Learner):
         if holds_objects(self.inputs):
             return "its input is a matrix of objects; impute the columns before they are put together"
         for place, kind in enumerate(self.inputs.types):
-            if not is_number(kind) and not _is_text(kind):
+            if not is_number(kind) and not is_text(kind):
                 return f"column {named(self.inputs, place)!r} is {kind}, and {step} takes numbers and text"
         try:
             fit_on(clone(self.step), probe_rows(self.inputs))
@@ -326,12 +327,6 @@ class ImputerLearner(_MissingLearner):
     def _behind(self, place: int, sketch: Quantiles, wanted: np.ndarray) -> Statistic:
         exact = ExactQuantiles.behind(place, sketch, wanted)
         return exact if self.nulls else Unmarked(place, self.marker, "order", exact.brackets)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 _MODULE = "sklearn.impute._base"

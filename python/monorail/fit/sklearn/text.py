@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import FitError, InputError
+from ..labels import is_text
 from ..learning import Block, Inputs, Learner, Statistic
+from .function import StatelessLearner
 
 #: Terms that may be counted, rare ones too, about 150 bytes each and worker: which are kept only the end tells.
 MOST_TERMS = 5_000_000
@@ -248,9 +250,7 @@ def _no_text(step: Any, inputs: Inputs) -> str | None:
     if inputs.width != 1:
         return f"it takes one column of text, and is given {inputs.width}"
     kind = inputs.types[0]
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return None if text or pa.types.is_null(kind) else f"its column is not text but {kind}"
+    return None if is_text(kind) or pa.types.is_null(kind) else f"its column is not text but {kind}"
 
 
 def _frequencies(step: Any, terms: Terms) -> Frequencies:
@@ -322,24 +322,13 @@ class FeatureRows(Statistic):
         return state[0] + later[0], state[1] + later[1]
 
 
-class WeightsLearner(Learner):
+class WeightsLearner(StatelessLearner):
     """``TfidfTransformer``: in how many documents each term is."""
-
-    _fitted = False
-
-    def refusal(self) -> str | None:
-        """Parameters that scikit-learn refuses."""
-        try:
-            self.step._validate_params()
-        except (ValueError, TypeError) as error:
-            return str(error)
-        return None
 
     def wants(self) -> Sequence[Statistic]:
         """One pass; none where nothing is weighed."""
-        if not self._fitted and not self.step.use_idf:
-            self.step.fit(self.inputs.sample)
-            self._fitted = True
+        if not self.step.use_idf:
+            return super().wants()
         return () if self._fitted else (FeatureRows(),)
 
     def learn(self, found: Mapping[Statistic, Any]) -> None:
