@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +112,16 @@ def halting(values: Any, folder: str, driver: int) -> Any:
     """The values; elsewhere than in the driver, only once the node is gone."""
     if os.getpid() != driver:
         (Path(folder) / f"begun-{os.getpid()}").touch()
-        end = time.monotonic() + 60
-        while not (Path(folder) / "gone").exists() and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until("the node is gone", (Path(folder) / "gone").exists, deadline_s=60)
     # What no graph does, so that it is this function that runs.
     return np.frombuffer(np.ascontiguousarray(values).tobytes()).reshape(np.shape(values))
 
 
 def test_a_node_lost_in_the_middle_of_a_pass_changes_nothing(cluster: Any, folder: Path, tmp_path: Path) -> None:
     def lose() -> None:
-        # Both workers are in the middle of a part.
-        end = time.monotonic() + 60
-        while len(list(tmp_path.glob("begun-*"))) < 2 and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(
+            "both workers are in the middle of a part", lambda: len(list(tmp_path.glob("begun-*"))) >= 2, deadline_s=60
+        )
         cluster.remove_node()
         (tmp_path / "gone").touch()
 
