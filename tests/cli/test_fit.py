@@ -94,3 +94,14 @@ def test_what_is_asked_wrongly(monorail: Any, rows: Path, arguments: list[str], 
     ran = monorail("fit", *arguments)
     assert (ran.status, ran.out) == (1, "")
     assert words in ran.err
+
+
+def test_a_value_that_made_its_column_text_is_told(monorail: Any, rows: Path) -> None:
+    lines = [f"{row / 7},x,{row % 2}" for row in range(500)]
+    lines[300] = "n/a,x,0"
+    Path("rows.csv").write_text("\n".join(["a,s,late", *lines]) + "\n")
+    ran = monorail("fit", "program_of_a_test.py:pipeline", "rows.csv", "--target", "late", "--save", "m")
+    assert (ran.status, ran.out) == (1, "")
+    assert "column 'a' is string" in ran.err
+    assert "file 'rows.csv', row 300, column 'a': expected a number, got 'n/a'" in ran.err
+    assert "rows.csv, row 300 (line 302): column 'a' has 'n/a'" in ran.err

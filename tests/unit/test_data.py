@@ -205,6 +205,17 @@ def test_files_round_trip(kind, tmp_path):
     assert read_table(path, TWO).to_pydict() == table.to_pydict()
 
 
+def test_a_csv_value_that_the_signature_does_not_take_is_told_by_its_place(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('s,a\n"x\ny",1\n' + "x,2\n" * 300_000 + "z,oops\n")
+    a = Column("a", "float64")
+    with pytest.raises(InputError, match=r"row 300001 \(line 300004\): column 'a' has 'oops'") as caught:
+        read_table(str(path), Signature((a,), ()))
+    assert caught.value.details[0]["column"] == "a"
+    path.write_text("s,a\n" + '"x\ny",1\n' * 300_000)
+    assert read_table(str(path)).num_rows == 300_000
+
+
 def test_csv_writes_lists_as_columns(tmp_path):
     path = str(tmp_path / "out.csv")
     write_table(answers(2), path)

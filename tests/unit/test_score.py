@@ -15,27 +15,9 @@ import pytest
 import monorail as mr
 from monorail.errors import InputError, NotFoundError, SettingError, TrustError
 
-from ..support.bundles import publish_mean, publish_scorer
+from ..support.bundles import publish_scorer
 from ..support.scoring import assert_scored, files_of, is_whole, parts_of, rows_of
 from ..support.workers import publish_worker
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A registry with ``scorer`` and ``mean``."""
-    folder = tmp_path_factory.mktemp("scoring") / "registry"
-    publish_scorer(folder, "scorer")
-    publish_mean(folder, "mean")
-    return folder
-
-
-@pytest.fixture
-def score(home):
-    def call(data, out=None, model="scorer", **options):
-        options = {"columns": ["id"], "registry": home, "quiet": True, **options}
-        return mr.score(model, data, out=out, **options)
-
-    return call
 
 
 def changed(table, name, row, value):
@@ -114,13 +96,6 @@ def test_filters_choose_rows(score, tmp_path):
     files_of(tmp_path / "in", [600, 600])
     score(tmp_path / "in", tmp_path / "out", filters=[("id", ">=", 590), ("id", "<", 610)])
     assert parts_of(tmp_path / "out")["id"].to_pylist() == list(range(590, 610))
-
-
-def test_a_csv_has_the_models_types(score, tmp_path):
-    rows = rows_of(50).set_column(5, "amount", pa.array(["007"] * 50))
-    pyarrow.csv.write_csv(rows, tmp_path / "rows.csv", pyarrow.csv.WriteOptions(quoting_style="none"))
-    score(tmp_path / "rows.csv", tmp_path / "out")
-    assert_scored(parts_of(tmp_path / "out"), rows)
 
 
 def test_a_batch_of_a_model_that_is_not_row_wise_does_not_end_where_a_row_group_does(score, tmp_path):

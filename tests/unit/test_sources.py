@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gzip
 import os
 import pickle
 import random
@@ -305,37 +304,6 @@ def test_a_damaged_row_group_is_an_error_with_its_place(table, tmp_path):
         list(source.fragments[0].batches())
     assert caught.value.details[0]["file"] == str(path)
     assert caught.value.details[0]["row_group"] == 0
-
-
-def test_csv_has_one_type_a_column_over_files(tmp_path):
-    (tmp_path / "1.csv").write_text('a,b,c,d\n1,x,,2024-01-02\n,"y\nz",,2024-01-03\n')
-    with gzip.open(tmp_path / "2.csv.gz", "wt") as file:
-        file.write("a,b,c,d\n1.5,,7,2024-01-04\n")
-    (tmp_path / "1.csv").rename(tmp_path / "1.csv")
-    found = rows_of([str(tmp_path / "1.csv"), str(tmp_path / "2.csv.gz")])
-    assert [str(kind) for kind in found.schema.types] == ["double", "string", "int64", "date32[day]"]
-    assert found["a"].to_pylist() == [1.0, None, 1.5]
-    assert found["b"].to_pylist() == ["x", "y\nz", None]
-    assert found["c"].to_pylist() == [None, None, 7]
-
-
-def test_csv_types_of_columns_that_begin_empty_are_found_later(tmp_path):
-    lines = [f"{row},,{'' if row < 400_000 else row / 2}\n" for row in range(400_010)]
-    (tmp_path / "x.csv").write_text("a,none,late\n" + "".join(lines))
-    found = rows_of(tmp_path / "x.csv", max_rows=100_000)
-    assert [str(kind) for kind in found.schema.types] == ["int64", "string", "double"]
-    assert found["late"].null_count == 400_000
-
-
-def test_a_csv_value_of_another_type_is_refused_with_its_place(tmp_path):
-    lines = [f"{row},x\n" for row in range(400_000)] + ["oops,x\n"]
-    (tmp_path / "x.csv").write_text("a,b\n" + "".join(lines))
-    with open_source(tmp_path / "x.csv") as source, pytest.raises(InputError, match="oops") as caught:
-        for _ in source.fragments[0].batches():
-            pass
-    assert caught.value.details == [
-        {"code": "wrong_type", "file": str(tmp_path / "x.csv"), "column": "a", "row": 400_000, "expected": "int64"}
-    ]
 
 
 def test_a_stream_is_spooled_and_removed(table, tmp_path, monkeypatch):

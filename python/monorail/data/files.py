@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as text_csv
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow as pa
 from ..errors import InputError, MonorailError
 from .incoming import to_arrow
 from .outgoing import to_numpy
+from .sources.misfits import fault
+from .sources.places import found
 from .types import arrow_type
 
 if TYPE_CHECKING:
@@ -156,7 +159,17 @@ def _read_csv(path: str, signature: Signature | None) -> pa.Table:
 
     types = {c.name: arrow_type(c) for c in (signature.inputs if signature else ()) if c.type != "tensor"}
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
-    return csv.read_csv(path, convert_options=options)
+    parsing = csv.ParseOptions(newlines_in_values=True)
+    try:
+        return csv.read_csv(path, parse_options=parsing, convert_options=options)
+    except pa.ArrowInvalid:
+        # Several threads do not count rows.
+        try:
+            return csv.read_csv(path, csv.ReadOptions(use_threads=False), parsing, options)
+        except pa.ArrowInvalid as error:
+            with Path(path).open(encoding="utf-8", errors="replace", newline="") as file:
+                names = next(text_csv.reader(file), [])
+            raise fault(found([path], ())[0], names, types, error) from error
 
 
 def _flat(table: pa.Table) -> pa.Table:

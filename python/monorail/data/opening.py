@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -25,13 +25,13 @@ ARROW = (".arrow", ".arrows", ".feather", ".ipc")
 CSV = tuple(f"{kind}{end}" for kind in (".csv", ".tsv") for end in ("", ".gz", ".bz2", ".zst"))
 
 
-def opened(data: Any, filters: Any = None) -> Source:
+def opened(data: Any, filters: Any = None, types: Mapping[str, pa.DataType] | None = None) -> Source:
     """Open data of any kind as a source; see :func:`monorail.data.source.open_source`."""
     kept = filter_expression(filters)
     if isinstance(data, str | os.PathLike):
-        source = _files([os.fspath(data)], kept)
+        source = _files([os.fspath(data)], kept, types)
     elif isinstance(data, list | tuple) and data and all(isinstance(item, str | os.PathLike) for item in data):
-        source = _files([os.fspath(item) for item in data], kept)
+        source = _files([os.fspath(item) for item in data], kept, types)
     elif isinstance(data, Fragments) and kept is None:
         return data
     else:
@@ -44,7 +44,7 @@ def opened(data: Any, filters: Any = None) -> Source:
     return source
 
 
-def _files(names: list[str], kept: pc.Expression | None) -> Source:
+def _files(names: list[str], kept: pc.Expression | None, types: Mapping[str, pa.DataType] | None) -> Source:
     """Files, all of one kind."""
     places = found(names, (*PARQUET, *ARROW, *CSV))
     kinds = {_kind(place): place for place in places}
@@ -66,7 +66,7 @@ def _files(names: list[str], kept: pc.Expression | None) -> Source:
         return ipc_source(places, kept)
     from .sources.delimited import csv_source
 
-    return csv_source(places, kept)
+    return csv_source(places, kept, types)
 
 
 def _kind(place: Place) -> str:

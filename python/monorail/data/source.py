@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
+
+from ..errors import InputError
 
 #: Rows of a record batch that a fragment gives, at most.
 BATCH_ROWS = 65_536
@@ -61,6 +63,8 @@ class Source(Protocol):
         fragments: Its parts, in the order of its rows.
         rows: How many rows it holds; None where only reading tells.
         notes: What the user should be told of how it is read: a line for each column that was widened, say.
+        slips: By column, the value that made it text while its others are numbers; it is an error to nobody who takes
+            text.
     """
 
     name: str
@@ -68,12 +72,13 @@ class Source(Protocol):
     fragments: list[Fragment]
     rows: int | None
     notes: tuple[str, ...]
+    slips: dict[str, InputError]
 
     def __enter__(self) -> Source: ...
     def __exit__(self, *reason: object) -> None: ...
 
 
-def open_source(data: Any, *, filters: Any = None) -> Source:
+def open_source(data: Any, *, filters: Any = None, types: Mapping[str, pa.DataType] | None = None) -> Source:
     """Open data of any kind as a source.
 
     Args:
@@ -81,10 +86,11 @@ def open_source(data: Any, *, filters: Any = None) -> Source:
             table, batch, reader or dataset; a Daft frame; a Ray dataset; anything with the Arrow stream interface.
         filters: Rows wanted: a :class:`pyarrow.compute.Expression`, or ``[(column, op, value), ...]`` as in
             ``pyarrow.parquet.read_table``. Row groups whose statistics exclude them are not read.
+        types: Of columns by name, for CSV, which has none; those of other columns are inferred.
 
     Raises:
         InputError: there is no such file, it cannot be read, or the files do not have one schema.
     """
     from .opening import opened
 
-    return opened(data, filters)
+    return opened(data, filters, types)

@@ -17,6 +17,7 @@ from ..progress import progress
 from .asked import check_columns, check_trainer
 from .coding import text_columns
 from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
+from .faults import telling_slips
 from .passes import Reading
 from .plan import EXAMPLE_ROWS, FIRST_ROWS, Run, Settings
 from .report import FitReport, StepReport
@@ -81,7 +82,7 @@ def fit(
         )
     settings = Settings(sample_rows, exact_quantiles)
     begun = time.monotonic()
-    with open_source(data, filters=filters) as source, open_executor(on, workers) as executor:
+    with open_source(data, filters=filters) as source, telling_slips(source), open_executor(on, workers) as executor:
         if qualified(estimator) in _SEARCHES:
             return _searched(estimator, source, target, sample_weight, executor, quiet, begun)
         copy = clone(estimator)

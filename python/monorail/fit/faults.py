@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from ..data.source import Source
 from ..errors import FitError, MonorailError
 
 #: What steps raise of the values they are given; errors of their own package are theirs too.
@@ -51,3 +52,24 @@ def told_by(step: Any, path: str | None = None, doing: str = "cannot be fitted o
             else "the step's own error is above; put a step before it that mends the values, or leave the rows out",
             details=[place if path is None else {**place, "path": path}],
         ) from error
+
+
+@contextlib.contextmanager
+def telling_slips(source: Source) -> Iterator[None]:
+    """Have an error about a column of text say which value made it text, where its others are numbers.
+
+    Args:
+        source: The data.
+
+    Raises:
+        MonorailError: what the block raised.
+    """
+    try:
+        yield
+    except MonorailError as error:
+        named = {detail.get("column") for detail in error.details}
+        for column, slip in source.slips.items():
+            if column in named or f"{column!r}" in error.message or f"`{column}`" in error.message:
+                error.details += [each for each in slip.details if each not in error.details]
+                error.hint = f"{slip.message}: mend that value"
+        raise

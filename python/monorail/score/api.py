@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 from ..data.source import open_source
-from ..errors import SettingError
+from ..data.sources import misfits
+from ..errors import InputError, SettingError
 from ..executors import open_executor
 from ..progress import progress
 from .folder import Folder
+from .invalid import MEND
 from .model import PackedModel
 from .output import Job
 from .plan import cut, make_plan
 from .report import ScoreReport
 from .run import run
-from .scorer import scorer_of
+from .scorer import scorer_of, setting_aside, types_of
 from .stream import Scored
 
 if TYPE_CHECKING:
@@ -123,7 +125,9 @@ def score(
     _check(invalid, part_rows, workers, has_folder=out is not None)
     passed = [columns] if isinstance(columns, str) else list(columns)
     packed = PackedModel(model, registry=registry, trust=trust, worker_environment=worker_environment)
-    source = open_source(data, filters=filters)
+    source = open_source(data, filters=filters, types=types_of(packed))
+    if invalid == "quarantine":
+        setting_aside(source)
     try:
         if on == "local":
             parts = len(cut(source.fragments, part_rows)) if out is not None else len(source.fragments)
@@ -135,9 +139,11 @@ def score(
         job = Job(scorer, Folder(out), plan.digest, invalid=invalid)
         with _shown(source.name, source.rows, quiet) as advance, open_executor(on, workers) as executor:
             report = run(job, plan, executor, overwrite=overwrite, advance=advance)
-    except BaseException:
+    except BaseException as error:
         packed.close()
         source.__exit__(None, None, None)
+        if isinstance(error, InputError) and error.hint == misfits.MEND and invalid == "refuse":
+            error.hint = MEND
         raise
     packed.close()
     source.__exit__(None, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..data.sources.base import columns_of, filtered
+from ..data.sources.misfits import MISFITS
 from ..data.sources.parquet import footer
 from ..data.sources.places import Place
 from ..errors import InputError
@@ -20,6 +22,8 @@ SLICE_ROWS = 256
 #: Faults that one error lists at most, as Rust's table of errors has it.
 MOST_DETAILS = 100
 _NUMBER = "monorail number"
+#: What to do about a row.
+MEND = 'mend the row, or score the others with invalid="quarantine"'
 #: Columns of the side file besides those that were read.
 PLACE = pa.schema(
     [
@@ -54,6 +58,13 @@ def judge(scorer: Scorer, batch: pa.RecordBatch) -> Judged:
         InputError: what is wrong is no row's alone.
         EngineError: the engine failed.
     """
+    known = _misfits(batch)
+    if known:
+        kept = [row for row in range(batch.num_rows) if row not in known]
+        judged = judge(scorer, batch.drop_columns([MISFITS]).take(pa.array(kept, pa.int64())))
+        known |= {kept[row]: faults for row, faults in zip(judged.rows, judged.faults, strict=True)}
+        rows = sorted(known)
+        return Judged(judged.answers, rows, [known[row] for row in rows])
     try:
         return Judged(scorer.score(batch), [], [])
     except InputError as error:
@@ -62,6 +73,14 @@ def judge(scorer: Scorer, batch: pa.RecordBatch) -> Judged:
     kept = np.ones(batch.num_rows, bool)
     kept[rows] = False
     return Judged(scorer.score(batch.filter(pa.array(kept))), rows, [found[row] for row in rows])
+
+
+def _misfits(batch: pa.RecordBatch) -> dict[int, list[dict[str, Any]]]:
+    """The rows in which a reader has found values that are not of their column's type, with their faults."""
+    if MISFITS not in batch.schema.names:
+        return {}
+    told = batch.column(MISFITS)
+    return {row: json.loads(told[row].as_py()) for row in np.flatnonzero(told.is_valid()).tolist()}
 
 
 def _faults(scorer: Scorer, batch: pa.RecordBatch, error: InputError) -> dict[int, list[dict[str, Any]]]:
@@ -151,7 +170,7 @@ def refusal(error: InputError, fragment: Any, first: int) -> InputError:
     return InputError(
         f"{where}: {what}",
         code=error.code,
-        hint='mend the row, or score the others with invalid="quarantine"' if told else error.hint,
+        hint=MEND if told else error.hint,
         details=details,
     )
 

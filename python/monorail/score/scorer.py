@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from .. import _core
 from ..data import arrow_type
 from ..data.source import BATCH_ROWS, Source
 from ..data.sources.delimited import Lines
+from ..data.sources.misfits import MISFITS
 from ..errors import InputError
 from .model import PackedModel
 
@@ -131,10 +132,11 @@ class Scorer:
         A model that is not row-wise gets exactly ``BATCH_ROWS`` rows at once, the last time fewer, wherever pages and
         row groups of the file end: its answers depend on the rows of a call.
         """
+        read = [*self.read, MISFITS] if getattr(fragment, "aside", False) else self.read
         if not self.model.row_wise:
-            return even(fragment.batches(self.read, max_rows=BATCH_ROWS), BATCH_ROWS)
+            return even(fragment.batches(read, max_rows=BATCH_ROWS), BATCH_ROWS)
         # Text as codes is cheaper to read, and the engine takes it so.
-        return fragment.batches(self.read, max_rows=self.batch_rows, coded=True)
+        return fragment.batches(read, max_rows=self.batch_rows, coded=True)
 
     def fit_batches(self, fragment: Any) -> None:
         """Read fewer rows at once where the first ones are wide."""
@@ -155,7 +157,6 @@ def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -
     Raises:
         InputError: ``missing_column``, ``wrong_type`` or ``duplicate_column``.
     """
-    _type_text(model, source)
     try:
         scorer = Scorer(model, source.schema.remove_metadata(), columns)
     except InputError as error:
@@ -169,13 +170,14 @@ def scorer_of(model: PackedModel, source: Source, columns: Sequence[str] = ()) -
     return scorer
 
 
-def _type_text(model: PackedModel, source: Source) -> None:
-    """Read CSV, which has no types, with the model's: ``007`` is text where the model takes text."""
-    known = {column.name: arrow_type(column) for column in model.version.signature.inputs if column.type != "tensor"}
-    schema = pa.schema([field.with_type(known.get(field.name, field.type)) for field in source.schema])
-    if all(isinstance(fragment, Lines) for fragment in source.fragments) and schema != source.schema:
-        source.schema = schema
-        source.fragments = [dataclasses.replace(cast("Lines", each), schema=schema) for each in source.fragments]
+def types_of(model: PackedModel) -> dict[str, pa.DataType]:
+    """The types of a model's columns, for CSV, which has none: ``007`` is text where the model takes text."""
+    return {column.name: arrow_type(column) for column in model.version.signature.inputs if column.type != "tensor"}
+
+
+def setting_aside(source: Source) -> None:
+    """Have a source's CSV files tell of values that are not of their column's type, not end at them."""
+    source.fragments = [replace(each, aside=True) if isinstance(each, Lines) else each for each in source.fragments]
 
 
 def answers_of(engine: _core.Engine, batch: pa.RecordBatch) -> pa.RecordBatch:

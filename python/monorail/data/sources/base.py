@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,6 +24,7 @@ class Fragments:
         *,
         rows: int | None = None,
         notes: Iterable[str] = (),
+        slips: Mapping[str, InputError] | None = None,
         at_end: Callable[[], object] | None = None,
     ) -> None:
         self.name = name
@@ -31,6 +32,7 @@ class Fragments:
         self.fragments = list(fragments)
         self.rows = rows
         self.notes = tuple(notes)
+        self.slips = dict(slips or {})
         self._end = ExitStack()
         if at_end is not None:
             self._end.callback(at_end)

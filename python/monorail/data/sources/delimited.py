@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,12 @@ from ...errors import InputError
 from ..source import BATCH_ROWS
 from .base import Fragments, columns_of, narrowed
 from .folders import constants, with_columns, with_keys
-from .places import COMPRESSED, Place, unreadable
+from .misfits import content, delimiter, fault, misfit, set_aside, slip
+from .places import Place
 from .schemas import one_schema
 
 #: What is parsed at once, in bytes; also what types are inferred from.
 BLOCK_BYTES = 1 << 21
-_FAULT = re.compile(r"CSV column #(\d+)(?:: Row #(\d+))?: (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class Lines:
         start: 0 for the first file, else -1.
         kept: Which rows are wanted.
         keys: Columns that the folders spell, and their one value.
+        aside: A value that is not of its column's type is no error: it is null, and told in the column ``MISFITS``,
+            which can be asked for. Not of columns that rows are filtered by.
     """
 
     place: Place
@@ -44,6 +45,7 @@ class Lines:
     kept: pc.Expression | None = None
     keys: tuple[tuple[str, Any], ...] = ()
     rows: int | None = None
+    aside: bool = False
 
     @property
     def name(self) -> str:
@@ -62,18 +64,54 @@ class Lines:
         spelt = [pair for pair in self.keys if pair[0] in needed]
         names = [name for name in self.names if name in needed] or list(self.names[:1])
         types = {name: self.schema.field(name).type for name in self.names}
-        for batch in _parsed(self.place, self.names, types, names):
+        for batch in self._parsed(types, names):
             yield with_columns(batch, constants(spelt, self.schema, batch.num_rows))
 
+    def _parsed(self, types: dict[str, pa.DataType], names: list[str]) -> Iterator[pa.RecordBatch]:
+        if not self.aside:
+            yield from _parsed(self.place, self.names, types, names)
+            return
+        done = 0
+        try:
+            for batch in _parsed(self.place, self.names, types, names):
+                done += batch.num_rows
+                yield set_aside(batch, {})
+            return
+        except InputError as error:
+            if error.code != "wrong_type":
+                raise
+        # From the first block on that has such a value, the slower way.
+        filtered = columns_of(self.kept, self.schema)
+        loose = {name: types[name] for name in names if name not in filtered}
+        for batch in _parsed(self.place, self.names, types | dict.fromkeys(loose, pa.binary()), names):
+            skipped = min(done, batch.num_rows)
+            done -= skipped
+            if skipped < batch.num_rows:
+                yield set_aside(batch.slice(skipped), loose)
 
-def csv_source(places: Sequence[Place], kept: pc.Expression | None = None) -> Fragments:
+
+def csv_source(
+    places: Sequence[Place], kept: pc.Expression | None = None, types: Mapping[str, pa.DataType] | None = None
+) -> Fragments:
     """CSV files as a source.
 
+    Args:
+        places: The files.
+        kept: Which rows are wanted.
+        types: Of columns by name, where they are known; others are inferred.
+
     Raises:
-        InputError: a file has no header or cannot be parsed; or the files have no schema in common.
+        InputError: a file has no header or cannot be parsed; or the files have no schema in common, with the value
+            that does not fit.
     """
-    schemas = [_inferred(place) for place in places]
-    schema, notes = one_schema([(place.name, found) for place, found in zip(places, schemas, strict=True)])
+    slips: dict[str, InputError] = {}
+    schemas = [_typed(_inferred(place, slips), types or {}) for place in places]
+    try:
+        schema, notes = one_schema([(place.name, found) for place, found in zip(places, schemas, strict=True)])
+    except InputError as error:
+        if error.code == "wrong_type":
+            _blame(places, schemas, error.details[0]["column"])
+        raise
     empty = [name for name in schema.names if pa.types.is_null(schema.field(name).type)]
     if empty:
         schema = _later_types(places, schemas, schema, empty)
@@ -91,11 +129,17 @@ def csv_source(places: Sequence[Place], kept: pc.Expression | None = None) -> Fr
         for number, (place, found, spelt) in enumerate(zip(places, schemas, keys, strict=True))
     ]
     name = places[0].name if len(places) == 1 else f"{places[0].name} and {len(places) - 1} more"
-    return Fragments(name, schema, fragments, notes=notes)
+    slips = {column: error for column, error in slips.items() if column not in (types or {})}
+    return Fragments(name, schema, fragments, notes=notes, slips=slips)
 
 
-def _inferred(place: Place) -> pa.Schema:
-    """Names and types by the first block of a file."""
+def _inferred(place: Place, slips: dict[str, InputError]) -> pa.Schema:
+    """Names and types by the first block of a file.
+
+    Args:
+        place: The file.
+        slips: Is given the columns that are text by a few values, while the others are numbers.
+    """
     if place.size == 0:
         raise InputError(
             f"{place.name} is empty: it has not even a line of names",
@@ -103,8 +147,39 @@ def _inferred(place: Place) -> pa.Schema:
             hint="give files that begin with the names of their columns",
             details=[{"code": "malformed_request", "file": place.name}],
         )
-    with _opened(place, {}, None) as reader:
-        return reader.schema.remove_metadata()
+    with _opened(place, [], {}, None) as reader:
+        schema = reader.schema.remove_metadata()
+        first = next(iter(reader), None)
+    for column, (row, got) in (slip(first) if first is not None else {}).items():
+        slips.setdefault(column, misfit(place, column, row, got, "a number", ", as its others are"))
+    return schema
+
+
+def _typed(schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([field.with_type(types.get(field.name, field.type)) for field in schema])
+
+
+def _blame(places: Sequence[Place], schemas: Sequence[pa.Schema], column: str) -> None:
+    """Find the value that makes a column text in some file, while it is something else in another.
+
+    Raises:
+        InputError: ``wrong_type``: the value.
+    """
+    kinds = [schema.field(column).type for schema in schemas]
+    texts = [pa.types.is_string(kind) or pa.types.is_binary(kind) for kind in kinds]
+    other = next((place for place, kind in enumerate(kinds) if not texts[place] and not pa.types.is_null(kind)), None)
+    if other is None:
+        return
+    kind = pa.float64() if pa.types.is_integer(kinds[other]) else kinds[other]
+    for place, schema, is_text in zip(places, schemas, texts, strict=True):
+        if not is_text:
+            continue
+        try:
+            next(_parsed(place, schema.names, {column: kind}, [column]), None)
+        except InputError as error:
+            error.message += f", as in {places[other].name}"
+            error.args = (error.message,)
+            raise
 
 
 def _later_types(
@@ -138,54 +213,30 @@ def _parsed(
     place: Place, names: Sequence[str], types: dict[str, pa.DataType], wanted: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """A file's rows, of these types."""
-    with _opened(place, types, wanted) as reader:
-        try:
-            yield from reader
-        except pa.ArrowException as error:
-            raise _fault(place, names, types, error) from error
+    with _opened(place, names, types, wanted) as reader:
+        yield from reader
 
 
 @contextmanager
 def _opened(
-    place: Place, types: dict[str, pa.DataType], wanted: Sequence[str] | None
+    place: Place, names: Sequence[str], types: Mapping[str, pa.DataType], wanted: Sequence[str] | None
 ) -> Iterator[csv.CSVStreamingReader]:
     options = csv.ConvertOptions(
-        column_types=types,
+        column_types=dict(types),
         include_columns=list(wanted) if wanted is not None else None,
         strings_can_be_null=True,
         null_values=[""],
     )
     reading = csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
-    end = "." + place.suffix.rpartition(".")[2]
-    parsing = csv.ParseOptions(newlines_in_values=True, delimiter="\t" if ".tsv" in place.suffix else ",")
+    parsing = csv.ParseOptions(newlines_in_values=True, delimiter=delimiter(place))
     with place.open() as file:
-        # The end of its name says how a file is compressed; a stream has no name.
-        kind = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}[end] if end in COMPRESSED else None
-        content = pa.CompressedInputStream(file, kind) if kind else file
         try:
-            reader = csv.open_csv(content, reading, parsing, options)
+            # What is in the first block is parsed and converted here.
+            reader = csv.open_csv(content(place, file), reading, parsing, options)
         except (OSError, KeyError, pa.ArrowException) as error:
-            raise _fault(place, [], types, error) from error
+            raise fault(place, names, types, error) from error
         with reader:
-            yield reader
-
-
-def _fault(place: Place, names: Sequence[str], types: dict[str, pa.DataType], error: Exception) -> InputError:
-    """What cannot be parsed, by column and row where the parser says so."""
-    match = _FAULT.search(str(error))
-    if match is None:
-        return unreadable(place.name, error)
-    number, row, why = int(match.group(1)), match.group(2), match.group(3).splitlines()[0]
-    column = names[number] if number < len(names) else f"#{number}"
-    detail: dict[str, Any] = {"code": "wrong_type", "file": place.name, "column": column}
-    if row is not None:
-        # Rows are counted from 0 behind the line of names; the parser counts lines from 1.
-        detail["row"] = int(row) - 2
-    if column in types:
-        detail["expected"] = str(types[column])
-    return InputError(
-        f"{place.name}: column {column!r} has a value of another type than the first rows: {why}",
-        code="wrong_type",
-        hint="write Parquet or Arrow, which hold their types, or mend the value",
-        details=[detail],
-    )
+            try:
+                yield reader
+            except (OSError, pa.ArrowException) as error:
+                raise fault(place, names, types, error) from error
