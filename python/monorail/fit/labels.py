@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -106,6 +109,16 @@ def numbers(block: Block) -> np.ndarray:
     if not np.isfinite(values).all():
         raise _refused(block, int(np.argmax(~np.isfinite(values))))
     return values
+
+
+@contextlib.contextmanager
+def unravelled() -> Iterator[None]:
+    """Have scikit-learn take a frame of one column for a target without advice: whoever named a list meant one."""
+    from sklearn.exceptions import DataConversionWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataConversionWarning)
+        yield
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

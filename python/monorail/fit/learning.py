@@ -95,6 +95,7 @@ class Inputs:
         rows: How many rows the data has; None where only a pass tells.
         target_type: Arrow type of the target.
         weighted: Whether rows have weights.
+        listed: Whether the one column of the target was named in a list: ``fit`` would be given a frame of one column.
     """
 
     names: tuple[str, ...]
@@ -104,6 +105,7 @@ class Inputs:
     rows: int | None = None
     target_type: pa.DataType | None = None
     weighted: bool = False
+    listed: bool = False
 
     @property
     def width(self) -> int:

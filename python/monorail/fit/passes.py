@@ -38,12 +38,14 @@ class Reading:
         target: Columns to be learnt; empty where none is.
         weight: Column of weights.
         text: Columns that are text: they may be read as dictionaries.
+        listed: Whether one column to be learnt was named in a list.
     """
 
     features: tuple[str, ...]
     target: tuple[str, ...] = ()
     weight: str | None = None
     text: frozenset[str] = frozenset()
+    listed: bool = False
 
     def batches(self, fragment: Fragment, max_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """The rows of a fragment; text that is no target may come as dictionaries."""

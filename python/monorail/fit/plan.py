@@ -18,6 +18,7 @@ from .between import Columns, Given, Transformed, Value, frame_of, table_of
 from .between import Picked as PickedColumns
 from .compose import Task, UnknownError, copied, fit_step, is_nothing, qualified, refusal
 from .faults import told_by
+from .labels import unravelled
 from .learning import Inputs, Target
 from .passes import Passed, Reading, Work, run_pass, shared_requests
 from .profiling import nullable_of, seen_of, wanted_profile
@@ -155,7 +156,8 @@ class Run:
         shown = target
         if target is not None and not training:
             shown = frame_of(pa.table({"target": target}))["target"] if not pa.types.is_nested(target.type) else target
-        return Inputs(names, types, sample, shown, self.rows, kind, self.reading.weight is not None)
+        weighted, listed = self.reading.weight is not None, self.reading.listed
+        return Inputs(names, types, sample, shown, self.rows, kind, weighted, listed)
 
     def _described(self, value: Value, sample: Any) -> tuple[tuple[str, ...], tuple[pa.DataType, ...]]:
         if isinstance(value, Columns):
@@ -288,9 +290,9 @@ class Run:
         target = self.reading.target_of(given.coded)
         weight = self.reading.weight_of(given.coded)
         rows = given.rows(value)
-        arguments = [rows] if target is None else [rows, _labels(target)]
+        arguments = [rows] if target is None else [rows, _labels(target, self.reading.listed)]
         options = {"sample_weight": weight} if weight is not None and _takes_weights(step) else {}
-        with told_by(step, path):
+        with told_by(step, path), unravelled():
             step.fit(*arguments, **options)
         how = "in memory" if len(picked.numbers) == self.rows else "sampled"
         note = "" if how == "in memory" else f"a uniform sample of {len(picked.numbers):,} rows"
@@ -443,8 +445,9 @@ def _takes_weights(step: Any) -> bool:
     return has_fit_parameter(step, "sample_weight")
 
 
-def _labels(target: pa.Array) -> Any:
-    """A target as ``fit`` is given it."""
+def _labels(target: pa.Array, listed: bool) -> Any:
+    """A target as ``fit`` is given it: a series, or a frame or matrix where a list was named."""
     if pa.types.is_nested(target.type):
         return target.flatten().to_numpy(zero_copy_only=False).reshape(len(target), -1)
-    return frame_of(pa.table({"target": target}))["target"]
+    frame = frame_of(pa.table({"target": target}))
+    return frame if listed else frame["target"]

@@ -20,6 +20,7 @@ from ..data.source import Fragment, Source
 from ..errors import FitError, InputError
 from ..executors import Executor
 from ..progress import Advance, progress
+from .labels import unravelled
 from .processes import Processes, ran, result_of
 from .spool import FileSpool, RaySpool, Reader, Spool
 
@@ -107,6 +108,7 @@ def run_search(
             # Once the search's own Parallel has the backend, those of the refit are as they would be without us.
             backend.chosen = config.unregister
             stack.callback(config.unregister)
+            stack.enter_context(unravelled())
             return search.fit(rows, learnt, **settings)
     finally:
         search.n_jobs, search.pre_dispatch = asked

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..labels import Labels
 from ..training import Trainer, TrainingRows
@@ -76,10 +77,24 @@ class Classifier(Incremental):
     target = "classes"
 
 
-class Regressor(Incremental):
-    """Meta-estimators over regressors with ``partial_fit``."""
+class SeveralTargets(Incremental):
+    """``MultiOutputRegressor`` over a regressor with ``partial_fit``."""
 
     target = "numbers"
+
+    def refusal(self) -> str | None:
+        """Why it cannot be fitted so."""
+        kind = self.inputs.target_type
+        if kind is not None and not self.inputs.listed and not pa.types.is_nested(kind):
+            return "the target is one column, and it learns several: name them in a list, target=[...]"
+        return super().refusal()
+
+    def train(self, pieces: Pieces, labels: Labels | None, rows: TrainingRows) -> None:
+        """One epoch of ``partial_fit``."""
+        for piece in pieces.of(self.sizes(pieces)):
+            given = {} if piece.weight is None else {"sample_weight": piece.weight}
+            target: Any = piece.target
+            self.estimator.partial_fit(piece.matrix, target.reshape(piece.rows, -1), **given)
 
 
 class Descent(Incremental):
@@ -387,5 +402,5 @@ TRAINERS: dict[str, type[Trainer]] = {
     **_named("cluster._kmeans", ("MiniBatchKMeans",), Means),
     **_named("cluster._birch", ("Birch",), Tree),
     **_named("multiclass", ("OneVsRestClassifier", "OneVsOneClassifier"), Classifier),
-    **_named("multioutput", ("MultiOutputRegressor",), Regressor),
+    **_named("multioutput", ("MultiOutputRegressor",), SeveralTargets),
 }

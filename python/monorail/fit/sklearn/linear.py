@@ -11,7 +11,7 @@ from ...errors import FitError
 from ..labels import Labels
 from ..learning import Block
 from ..training import Trainer, TrainingRows
-from .matrices import not_numbers, prepare
+from .matrices import not_numbers, prepare, tabled, targets
 from .moments import Few, Wanted, gather
 
 #: Solvers of ridge regression that step through single rows.
@@ -47,7 +47,8 @@ class LeastSquares(Trainer):
 
     def wanted(self, rows: TrainingRows) -> Wanted:
         """What to gather."""
-        return Wanted(rows.inputs, self.estimator.fit_intercept, self.products)
+        target = tabled if rows.inputs.listed else targets
+        return Wanted(rows.inputs, self.estimator.fit_intercept, self.products, target)
 
     def inner(self, few: Few) -> Any:
         """The estimator's own kind, fitted on the few rows, which are centred already."""

@@ -70,6 +70,12 @@ def targets(block: Block) -> np.ndarray:
     return np.column_stack([numbers(dataclasses.replace(block, target=one)) for one in _each(target)])
 
 
+def tabled(block: Block) -> np.ndarray:
+    """The target as float64 ``[rows, targets]``, of one target, too."""
+    found = targets(block)
+    return found.reshape(len(found), -1)
+
+
 def _each(target: Any) -> list[Any]:
     """The targets of a struct or of lists, one after the other."""
     if pa.types.is_struct(target.type):

@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import FitError, InputError
 from ..learning import Block, Inputs
 from ..training import TrainingRows
-from .matrices import finite, targets
+from .matrices import finite
 
 #: Columns beyond which a square of them is not kept: 800 MB.
 MOST_COLUMNS = 10_000
@@ -68,7 +68,7 @@ class Wanted:
     inputs: Inputs
     intercept: bool
     products: bool
-    target: Callable[[Block], np.ndarray] = targets
+    target: Callable[[Block], np.ndarray]
     weight: Callable[[Block], np.ndarray | None] = own_weight
 
 
