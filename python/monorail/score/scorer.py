@@ -14,6 +14,7 @@ from ..data.source import BATCH_ROWS, Source
 from ..data.sources.delimited import Lines
 from ..data.sources.misfits import MISFITS
 from ..errors import InputError
+from .kept import check_added, check_kept
 from .model import PackedModel
 
 #: Bytes of the rows that are scored together, about; wide rows are read fewer at once.
@@ -66,25 +67,11 @@ class Scorer:
             [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
         )
         outputs = answers_of(model.engine(), empty).schema
-        twice = [name for name in self.columns if name in outputs.names]
-        if twice:
-            raise InputError(
-                f"column {twice[0]!r} is passed through, and is also the name of a prediction",
-                code="duplicate_column",
-                hint="rename it in the data, or do not pass it through",
-                details=[{"code": "duplicate_column", "column": name} for name in twice],
-            )
+        check_added(self.columns, outputs.names)
         self.schema = pa.schema([*(schema.field(name) for name in self.columns), *outputs])
 
     def _check_columns(self, schema: pa.Schema) -> None:
-        missing = [name for name in self.columns if name not in schema.names]
-        if missing:
-            raise InputError(
-                f"column {missing[0]!r} is to be passed through, and is not in the data",
-                code="missing_column",
-                hint=f"the data has {', '.join(schema.names[:20])}{', …' if len(schema.names) > 20 else ''}",
-                details=[{"code": "missing_column", "column": name} for name in missing],
-            )
+        check_kept(self.columns, schema.names)
         for name in {*self.columns, *self.model.inputs}:
             if len(schema.get_all_field_indices(name)) > 1:
                 raise InputError(

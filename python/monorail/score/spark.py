@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from ..bundle.version import Version
 from ..engine import Model, load
-from ..errors import CompileError, InputError
+from ..errors import CompileError
+from .kept import check_added, check_kept
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -110,23 +111,8 @@ class _Plan:
 def _kept(names: list[str], columns: Iterable[str] | None, signature: Signature) -> list[str]:
     """The columns passed through, checked against what is there and what the model adds."""
     kept = list(names) if columns is None else [columns] if isinstance(columns, str) else list(columns)
-    absent = [name for name in kept if name not in names]
-    if absent:
-        raise InputError(
-            f"the frame has no column {absent[0]!r}",
-            code="missing_column",
-            hint=f"its columns are {', '.join(names)}",
-            details=[{"code": "missing_column", "column": name} for name in absent],
-        )
-    added = {output.name for output in signature.outputs}
-    both = [name for name in kept if name in added]
-    if both:
-        raise InputError(
-            f"column {both[0]!r} has the name of one of the model's outputs",
-            code="duplicate_column",
-            hint="name the columns to keep, without it: columns=[...]; or rename it",
-            details=[{"code": "duplicate_column", "column": name} for name in both],
-        )
+    check_kept(kept, names)
+    check_added(kept, (output.name for output in signature.outputs))
     return kept
 
 
