@@ -51,10 +51,14 @@ test: test-rust test-python test-neural  ## run all tests
 test-rust: setup  ## run the tests of the Rust core, which never sees Python
 	@MONORAIL_ORT_LIB="$(RUNTIME)" cargo test --release --locked --quiet -p monorail-core
 
-# Real servers and clusters have the machine to themselves; all other tests share its cores.
+# Clusters, which often wait, have a process of their own beside the tests that share the cores, and say at the end what
+# they did. Tests that measure time have the machine to themselves. Long ones first, so that no core is idle at the end.
 test-python: setup  ## run the Python tests
-	@$(PY) -m pytest -n auto --dist loadfile $(SHARED_TESTS)
-	@$(PY) -m pytest tests/e2e tests/scale
+	@said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; \
+	$(PY) -m pytest tests/scale >"$$said" 2>&1 & scale=$$!; failed=0; \
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not timed' tests/e2e $(SHARED_TESTS) || failed=$$?; \
+	wait $$scale || failed=$$?; cat "$$said"; exit $$failed
+	@$(PY) -m pytest -m timed tests/e2e tests/cli
 
 test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
 	@$(NEURAL)/bin/python -m pytest tests/neural

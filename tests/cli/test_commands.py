@@ -216,11 +216,12 @@ def test_serve_prints_its_address_and_drains(served, number):
     with mr.Client(url) as client:
         assert client.ready()
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
     assert "draining" in err
 
 
+@pytest.mark.timed
 def test_serve_is_ready_within_a_second_and_small(registry, served):
 
     times = []

@@ -20,6 +20,8 @@ from tests.support.waiting import wait_until
 
 import monorail as mr
 
+pytestmark = pytest.mark.timed
+
 CALLERS = 36
 REQUESTS_EACH = 12
 MAX_BATCH_ROWS = 256

@@ -14,9 +14,6 @@ from monorail.cli.demo import chosen_registry
 from monorail.cli.demo.rail import curl
 from monorail.cli.demo.report import summary
 
-# The first test to ask for the demo waits for all of it.
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_json_is_one_object_and_nothing_else(demo):
     result = json.loads(demo.out)

@@ -16,10 +16,12 @@ from tests.support.process import ServerProcess, running
 from tests.support.raw import Closed, Raw, Stopwatch, is_gone, request
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.timed
+
 ROW = b'{"a": 1, "b": 2, "c": 3, "amount": "4"}'
 PREDICT = request("POST", "/models/scorer/predict", ROW)
 #: What may pass beyond the limit a test sets: a busy machine, the last call of open connections.
-GRACE_S = 5.0
+GRACE_S = 9.0
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from tests.support.waiting import wait_until
 
 import monorail as mr
 
+pytestmark = pytest.mark.timed
+
 HOLD_S = 2
 #: Sends one row after the other until its stdin is closed; a line per answer: when, and what.
 CLIENT = """

@@ -44,7 +44,6 @@ def compare(got: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
         assert np.allclose(mine["probability"], his["probability"], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.timeout(600)
 def test_a_table_with_text_and_missing_values(project: Path, registry: Path, frame: pd.DataFrame, tmp_path: Path):
     rows = json.loads(str(frame.head(100).to_json(orient="records")))
     assert any(row["dep"] is None for row in rows)
@@ -53,7 +52,6 @@ def test_a_table_with_text_and_missing_values(project: Path, registry: Path, fra
     compare(answers(project, version, rows, tmp_path), expected)
 
 
-@pytest.mark.timeout(600)
 def test_trees_over_an_array(project: Path, tmp_path: Path):
     X = np.random.default_rng(0).normal(size=(200, 4))
     model = RandomForestClassifier(10, random_state=0).fit(X, np.asarray(["no", "yes"])[(X[:, 0] > 0).astype(int)])

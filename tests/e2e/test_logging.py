@@ -96,5 +96,5 @@ def test_a_stderr_nobody_reads_holds_nothing_up(registry):
                 assert answer.status in (200, 400, 413, 422), answer
         watch = Stopwatch()
         assert server.stop() == 0
-        assert watch.seconds < 5
+        assert watch.seconds < 9, "it does not wait for drain_s"
     assert len(server.out) == 1

@@ -64,7 +64,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv" / "bin"
 
 
-@pytest.mark.timeout(600)
 def test_it_serves_and_scores_without_a_framework(environment: Path, registry: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     arguments = [environment / "monorail", "serve", "flights", "--port", "0", "--registry", registry]

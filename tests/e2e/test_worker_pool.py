@@ -22,7 +22,10 @@ from tests.support.workers import ask, is_alive, pid_of, proven, publish_worker,
 
 import monorail as mr
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+pytestmark = [
+    pytest.mark.timed,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
 
 MODEL, AGAIN = "obedient", "again"
 SCORER = {"a": 0.5, "b": -1.0, "c": 2.0, "amount": "3"}
@@ -265,7 +268,7 @@ def test_a_worker_that_is_to_be_replaced_goes_as_soon_as_it_can_under_load(regis
             elif at and ready and "it has run worker_max_batches" in line:
                 lags.append((at - ready).total_seconds())
         assert len(lags) >= 2
-        assert max(lags) < 0.2
+        assert max(lags) < 1
 
 
 def test_a_crash_loop_backs_off(registry):

@@ -26,9 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "/scale/" in item.path.as_posix():
             for noise in NOISE:
                 item.add_marker(pytest.mark.filterwarnings(noise))
-            # The first test that wants a cluster waits for its start.
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(240))
 
 
 class RayCluster:

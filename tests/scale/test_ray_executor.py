@@ -78,7 +78,7 @@ def test_what_is_shared_is_sent_once(cluster, tmp_path):
 def test_an_exception_comes_as_it_was_raised_and_at_once(cluster):
     def fail(shared, item):
         if item == 0:
-            time.sleep(30)
+            time.sleep(300)
         if item == 1:
             raise InputError("no such thing", code="wrong_type", details=[{"column": "a"}])
         return item
@@ -88,7 +88,7 @@ def test_an_exception_comes_as_it_was_raised_and_at_once(cluster):
         with pytest.raises(InputError, match="no such thing") as caught:
             list(executor.map(fail, range(4)))
         assert caught.value.details == [{"column": "a"}]
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 120
         # The cluster is free again: what still ran was cancelled.
         assert list(executor.map(lambda shared, item: item, range(4))) == [0, 1, 2, 3]
 
@@ -159,7 +159,6 @@ def test_the_blocks_of_a_ray_dataset_are_read_where_they_are(cluster):
         assert list(there[0]) == ["s", "x"]
 
 
-@pytest.mark.timeout(400)
 def test_a_cluster_that_is_elsewhere(cluster, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -190,7 +189,7 @@ def test_a_cluster_that_is_elsewhere(cluster, tmp_path):
 def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path):
     script = "from monorail.executors import open_executor; open_executor('ray')"
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120)
     assert "UnreachableError: no Ray cluster can be used at 127.0.0.1:1" in done.stderr
 
 

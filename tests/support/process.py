@@ -24,7 +24,7 @@ from .waiting import wait_until
 
 ARROW = "application/vnd.apache.arrow.stream"
 #: Longest wait for a server to become ready or to end.
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(what: str, condition: Callable[[], T], *, deadline_s: float = 20.0) -> T:
+def wait_until(what: str, condition: Callable[[], T], *, deadline_s: float = 60.0) -> T:
     """The first true value of ``condition``; fails once ``deadline_s`` is over."""
     until = time.monotonic() + deadline_s
     pause = threading.Event()
