@@ -30,7 +30,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     StratifiedKFold,
 )
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from tests.support.learning import framed
@@ -167,6 +167,80 @@ def test_failed_candidates_are_treated_as_scikit_learn_does():
         same(found, plainly(search, data))
     with pytest.raises(ValueError, match="it cannot be"):
         searched(GridSearchCV(Failing(), {"fail": ["always"]}).set_params(error_score="raise"), data, workers=2)
+
+
+TWO_STEPS = Pipeline([("scale", StandardScaler()), ("learn", LogisticRegression())])
+
+
+@pytest.mark.parametrize(
+    ("search", "path", "words"),
+    [
+        (GridSearchCV(TWO_STEPS, {"learn__D": [1]}), "learn__D", "varies `learn__D`.*did you mean learn__C"),
+        (RandomizedSearchCV(TWO_STEPS, {"lean__C": loguniform(1, 2)}), "lean__C", "varies `lean__C`.*learn__C"),
+        (
+            # Some candidates have the parameter, and some have not.
+            GridSearchCV(
+                TWO_STEPS,
+                {
+                    "learn__C": [1.0],
+                    "learn": [LogisticRegression(), DecisionTreeClassifier()],
+                    "scale": ["passthrough"],
+                },
+            ),
+            "learn__C",
+            "varies `learn__C`",
+        ),
+        (GridSearchCV(TWO_STEPS, {"learn__C": []}), "GridSearchCV", "non-empty sequence"),
+        (GridSearchCV(TWO_STEPS, GRID, scoring="worth"), "GridSearchCV", "'scoring' parameter of GridSearchCV"),
+    ],
+)
+def test_what_a_search_cannot_try_is_told_before_the_data_is_read(search, path, words, monkeypatch):
+    def read(*_: Any) -> Any:
+        raise AssertionError("the data was read")
+
+    monkeypatch.setattr(sys.modules[fit_search.__module__], "_read", read)
+    with pytest.raises(FitError, match=f"(?s){words}") as told:
+        searched(search, table())
+    assert told.value.code == "cannot_fit"
+    assert [detail["path"] for detail in told.value.details] == [path]
+
+
+def test_parameters_of_every_step_that_is_tried_may_be_varied():
+    grid = [
+        {"learn": [DecisionTreeClassifier(random_state=0)], "learn__max_depth": [1, 2], "scale": ["passthrough"]},
+        {"learn": [LogisticRegression()], "learn__C": [1.0]},
+    ]
+    data, search = table().select(["delay", "distance", "late"]), GridSearchCV(TWO_STEPS, grid, cv=2)
+    found, expected = searched(search, data), plainly(search, data)
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
+    assert str(found.best_params_) == str(expected.best_params_)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("search", "column", "path", "words"),
+    [
+        (GridSearchCV(TWO_STEPS, {"learn__C": [-1.0]}, cv=2), "delay", "learn", "'C' parameter of LogisticRegression"),
+        (GridSearchCV(TWO_STEPS, {"learn__C": [1.0]}, cv=2), "carrier", "scale", "could not convert string"),
+        (GridSearchCV(Failing(), {"fail": ["always"]}, cv=2), "delay", None, "`Failing`: ValueError: it cannot be"),
+    ],
+    ids=["parameter", "rows", "estimator"],
+)
+def test_a_search_without_a_fit_that_succeeds_names_the_step(search, column, path, words, workers):
+    with pytest.raises(FitError, match=f"none of the search's fits succeeded: .*{words}") as told:
+        searched(search, table().select([column, "late"]), workers=workers)
+    assert told.value.code == "cannot_fit"
+    assert told.value.details[0].get("path") == path
+    assert isinstance(told.value.__cause__, ValueError)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.FitFailedWarning", "ignore:One or more of the test", "ignore:Scoring failed"
+)
+def test_a_best_candidate_that_all_rows_cannot_be_fitted_with_names_the_step():
+    gap = pa.table({"delay": [None, *np.arange(39.0)], "late": ["late", "ok"] * 20})
+    with pytest.raises(FitError, match="`learn` cannot be fitted on these rows: Input X contains NaN"):
+        searched(GridSearchCV(TWO_STEPS, {"learn__C": [1.0]}, cv=2), gap)
 
 
 def test_a_lost_process_is_replaced_and_its_candidate_runs_again(tmp_path):

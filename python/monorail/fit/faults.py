@@ -10,7 +10,7 @@ from ..data.source import Source
 from ..errors import FitError, MonorailError
 
 #: What steps raise of the values they are given; errors of their own package are theirs too.
-_OF_STEPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+OF_STEPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def _package(made: object) -> str:
@@ -40,7 +40,7 @@ def told_by(step: Any, path: str | None = None, doing: str = "cannot be fitted o
     except Exception as error:
         settings = type(error).__name__ == "InvalidParameterError"
         # What is wrong with a disk or with memory is no step's.
-        if not isinstance(error, _OF_STEPS) and _package(error) != _package(step):
+        if not isinstance(error, OF_STEPS) and _package(error) != _package(step):
             raise
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place: dict[str, Any] = {"code": "cannot_fit", "got": kind}

@@ -20,6 +20,8 @@ from ..data.source import Fragment, Source
 from ..errors import FitError, InputError
 from ..executors import Executor
 from ..progress import Advance, progress
+from .candidates import Failures, check_candidates
+from .faults import OF_STEPS
 from .labels import unravelled
 from .processes import Processes, ran, result_of
 from .spool import FileSpool, RaySpool, Reader, Spool
@@ -54,12 +56,14 @@ def fit_search(
         The fitted copy; ``cv_results_`` is what the search's own ``fit`` would have left, but for times.
 
     Raises:
-        FitError: ``cannot_fit``: a target is null.
+        FitError: ``cannot_fit``: it varies a parameter that there is not, which is told before the data is read; a
+            target is null; or every fit failed.
         InputError: ``missing_column``, or the data cannot be read.
         EngineError: ``worker_lost``: the process of a candidate was lost again and again.
     """
     from sklearn.base import clone
 
+    check_candidates(search)
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
     others = {*targets, sample_weight}
     names = list(features or (name for name in source.schema.names if name not in others))
@@ -92,6 +96,9 @@ def run_search(
         spool: Keeps what is large.
         executor: Where candidates run.
         quiet: Say nothing on stderr.
+
+    Raises:
+        FitError: ``cannot_fit``: every fit failed.
     """
     from joblib import parallel_config
 
@@ -109,7 +116,11 @@ def run_search(
             backend.chosen = config.unregister
             stack.callback(config.unregister)
             stack.enter_context(unravelled())
-            return search.fit(rows, learnt, **settings)
+            try:
+                return search.fit(rows, learnt, **settings)
+            except OF_STEPS as error:
+                told = watch.failures.error(error)
+                raise told from (error if told is not error else error.__cause__)
     finally:
         search.n_jobs, search.pre_dispatch = asked
 
@@ -133,6 +144,7 @@ class Watch:
         self._asked = self._done = 0
         self._scores: dict[str, list[float]] = {}
         self.best: tuple[float, str] | None = None
+        self.failures = Failures(search)
 
     def asked(self) -> None:
         """One more fit is to be made."""
@@ -141,8 +153,10 @@ class Watch:
     def done(self, call: Any, results: Any) -> None:
         """A fit is done."""
         self._done += 1
+        if isinstance(trace := _said(results, "fit_error"), str):
+            self.failures.add(trace)
         parameters, folds = call.get("parameters") or {}, call.get("split_progress") or (0, 1)
-        score = results[0].get("test_scores") if results and isinstance(results[0], dict) else None
+        score = _said(results, "test_scores")
         if isinstance(score, dict):
             score = score.get(self._metric or "score")
         if isinstance(score, int | float | np.number):
@@ -159,6 +173,11 @@ class Watch:
     def _candidate(self, name: str, score: float) -> None:
         if not np.isnan(score) and (self.best is None or score > self.best[0]):
             self.best = (score, name)
+
+
+def _said(results: Any, name: str) -> Any:
+    """What one fit says of itself; None for any other call."""
+    return results[0].get(name) if results and isinstance(results, list) and isinstance(results[0], dict) else None
 
 
 def _short(value: Any) -> str:
