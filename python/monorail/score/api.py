@@ -13,10 +13,10 @@ from ..errors import InputError, SettingError
 from ..executors import open_executor
 from ..progress import progress
 from .folder import Folder
-from .invalid import MEND
+from .invalid import MEND, check_names
 from .model import PackedModel
 from .output import Job
-from .plan import cut, make_plan
+from .plan import check_apart, cut, make_plan
 from .report import ScoreReport
 from .run import run
 from .scorer import scorer_of, setting_aside, types_of
@@ -135,8 +135,12 @@ def score(
         scorer = scorer_of(packed, source, passed)
         if out is None:
             return Scored(scorer, source, on, workers)
+        folder = Folder(out)
+        check_apart(data, source, folder)
+        if invalid == "quarantine":
+            check_names(scorer.read)
         plan = make_plan(source, scorer, part_rows=part_rows, filters=filters, invalid=invalid)
-        job = Job(scorer, Folder(out), plan.digest, invalid=invalid)
+        job = Job(scorer, folder, plan.digest, invalid=invalid)
         with _shown(source.name, source.rows, quiet) as advance, open_executor(on, workers) as executor:
             report = run(job, plan, executor, overwrite=overwrite, advance=advance)
     except BaseException as error:

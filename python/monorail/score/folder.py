@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from ..data.sources.places import address, file_system
+from ..data.sources.places import Place, address, file_system
 from ..errors import InputError
 
 #: Bytes sent to an object store at once.
@@ -33,11 +34,33 @@ class Folder:
             where: A path, or a URL such as ``s3://bucket/folder``.
 
         Raises:
-            InputError: ``malformed_request``: no such kind of URL.
+            InputError: ``malformed_request``: no name, or no such kind of URL.
         """
         self.name = os.fspath(where)
+        if not self.name:
+            raise InputError("out is empty", code="malformed_request", hint="name a folder, . for this one")
         self._place, path = address(self.name)
         self._root = path if self._place is not None else str(Path(path).expanduser().absolute())
+
+    @contextmanager
+    def _told(self, what: str = "be written to") -> Iterator[None]:
+        """Have what its file system raises say whose folder it is, and what to do.
+
+        Raises:
+            InputError: ``malformed_request``.
+        """
+        try:
+            yield
+        except OSError as error:
+            first = (error.strerror or str(error) or type(error).__name__).splitlines()[0]
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            raise InputError(
+                f"{self.name} cannot {what}: {first}",
+                code="malformed_request",
+                hint="make room, and start again: what is there is whole, and stays"
+                if is_full
+                else "name a folder that may be written to",
+            ) from error
 
     @property
     def local(self) -> bool:
@@ -53,6 +76,15 @@ class Folder:
         """Where a file of it is, as its file system names it."""
         return str(PurePosixPath(self._root) / name)
 
+    def holds(self, place: Place) -> bool:
+        """Whether a file of the user's lies in it, not in a folder below."""
+        if (place.store is None) != self.local:
+            return False
+        folder = PurePosixPath(place.path).parent
+        if not self.local:
+            return folder == PurePosixPath(self._root)
+        return os.path.realpath(folder) == os.path.realpath(self._root)
+
     def make(self) -> None:
         """Make it, and the folders of ours in it.
 
@@ -61,32 +93,28 @@ class Folder:
         """
         if self._files is not None:
             return
-        try:
+        with self._told("be made"):
             Path(self._root).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{self.name} cannot be made: {error.strerror or error}",
-                code="malformed_request",
-                hint="name a folder that may be written to",
-            ) from error
 
     def names(self, under: str = "") -> list[str]:
         """The names of the files in it (not in folders below), sorted; none where there is no such folder."""
-        if self._files is None:
-            folder = Path(self.path(under))
-            return sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
-        found = self._files.get_file_info(fs.FileSelector(self.path(under), allow_not_found=True))
+        with self._told("be read"):
+            if self._files is None:
+                folder = Path(self.path(under))
+                return sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
+            found = self._files.get_file_info(fs.FileSelector(self.path(under), allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == fs.FileType.File and info.base_name)
 
     def read(self, name: str) -> bytes | None:
         """What a file of it holds; None where there is none."""
-        try:
-            if self._files is None:
-                return Path(self.path(name)).read_bytes()
-            with self._files.open_input_stream(self.path(name)) as stream:
-                return stream.read()
-        except FileNotFoundError:
-            return None
+        with self._told("be read"):
+            try:
+                if self._files is None:
+                    return Path(self.path(name)).read_bytes()
+                with self._files.open_input_stream(self.path(name)) as stream:
+                    return stream.read()
+            except FileNotFoundError:
+                return None
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file of it for reading at any place."""
@@ -96,7 +124,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file of it, if it is there."""
-        with suppress(FileNotFoundError):
+        with self._told(), suppress(FileNotFoundError):
             if self._files is None:
                 Path(self.path(name)).unlink()
             else:
@@ -107,12 +135,15 @@ class Folder:
         """A path to write a file to; when the block ends it is there under its name, whole, and not before.
 
         If the block raises, nothing is there. A file of that name is replaced.
+
+        Raises:
+            InputError: ``malformed_request``: it cannot be written, by what the block does with the path either.
         """
         if self._files is None:
-            with self._writing_here(name) as path:
+            with self._told(), self._writing_here(name) as path:
                 yield path
             return
-        with TemporaryDirectory(prefix="monorail-part-") as scratch:
+        with self._told(), TemporaryDirectory(prefix="monorail-part-") as scratch:
             path = Path(scratch) / "part"
             yield str(path)
             self._send(path, name)
@@ -166,7 +197,11 @@ class Folder:
                 return False
             self.write(name, content)
             return self.read(name) == content
-        target = Path(self.path(name))
+        with self._told():
+            return self._create_here(Path(self.path(name)), content)
+
+    @staticmethod
+    def _create_here(target: Path, content: bytes) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         path = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
         try:
@@ -197,9 +232,11 @@ class Folder:
             return
         import fcntl
 
-        target = Path(self.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab") as file:
+        with self._told():
+            target = Path(self.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = target.open("ab")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

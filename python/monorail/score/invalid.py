@@ -51,6 +51,25 @@ class Judged:
     faults: list[list[dict[str, Any]]]
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse columns with the names that the side file adds.
+
+    Args:
+        names: Of the columns that are read.
+
+    Raises:
+        InputError: ``duplicate_column``.
+    """
+    taken = [name for name in names if name in (*PLACE.names, MISFITS)]
+    if taken:
+        raise InputError(
+            f"column {taken[0]!r} has a name that the file of rows set aside uses itself",
+            code="duplicate_column",
+            hint="rename it in the data, or do not pass it through",
+            details=[{"code": "duplicate_column", "column": name} for name in taken],
+        )
+
+
 def judge(scorer: Scorer, batch: pa.RecordBatch) -> Judged:
     """Score a batch without the rows that break the signature.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data.source import BATCH_ROWS, Fragment, Source
+from ..data.sources.places import leads_to
 from ..errors import InputError
 from .folder import Folder
 from .invalid import place_of
@@ -150,6 +152,38 @@ def another(plan: Plan, found: bytes, folder: Folder) -> InputError:
         # Which part holds what follows from the others, unless it is all that differs.
         why = f"it differs in {', '.join([name for name in names if name != 'parts'] or names)}"
     return conflict(f"{folder.name} holds the predictions of another run: {why}")
+
+
+def foreign(folder: Folder, name: str) -> InputError:
+    """The error of a folder with files that no run wrote, which are never replaced."""
+    return InputError(
+        f"{folder.name} holds files that are not a run's, such as {name}",
+        code="score_conflict",
+        hint="name another folder: what no run wrote is not replaced, with overwrite=True either",
+    )
+
+
+def check_apart(data: Any, source: Source, folder: Folder) -> None:
+    """Refuse a folder that is the data's own: predictions would replace it, or be read as data the next time.
+
+    Args:
+        data: As the user gave it.
+        source: What it is.
+        folder: Where predictions go.
+
+    Raises:
+        InputError: ``score_conflict``.
+    """
+    part = folder.path("part-000000.parquet") if folder.local else f"{folder.name.rstrip('/')}/part-000000.parquet"
+    names = [data] if isinstance(data, str | os.PathLike) else data if isinstance(data, list | tuple) else []
+    inside = [str(name) for name in names if isinstance(name, str | os.PathLike) and leads_to(os.fspath(name), part)]
+    within = [place.name for each in source.fragments if (place := place_of(each)) is not None and folder.holds(place)]
+    if inside or within:
+        raise InputError(
+            f"{folder.name} lies in the data that is scored, {(inside or within)[0]}",
+            code="score_conflict",
+            hint="name a folder apart from the data: predictions are not to be read as data",
+        )
 
 
 def conflict(message: str) -> InputError:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from ..executors import Executor
 from .folder import Folder
 from .output import Done, Job, done_before, write_unit
-from .plan import INVALID, PLAN, SUCCESS, Plan, another, conflict, is_same
+from .plan import INVALID, PLAN, SUCCESS, Plan, another, conflict, foreign, is_same
 from .report import ScoreReport
 
 LOCK = "_monorail/lock"
@@ -35,6 +35,9 @@ def run(job: Job, plan: Plan, executor: Executor, *, overwrite: bool, advance: C
     begun = time.monotonic()
     folder = job.folder
     folder.make()
+    if folder.read(PLAN) is None and (there := _foreign(folder)):
+        # Before anything of ours is there.
+        raise foreign(folder, there[0])
     with folder.locked(LOCK) as is_free:
         if not is_free:
             raise conflict(f"another run is writing to {folder.name}")
@@ -84,15 +87,19 @@ def _claim(folder: Folder, plan: Plan, *, overwrite: bool) -> None:
         _clear(folder)
         found = None
     if found is None:
-        there = [name for name in folder.names() if not name.startswith(("_", "."))]
-        if there:
-            raise conflict(f"{folder.name} holds files that are not a run's, such as {there[0]}")
+        if there := _foreign(folder):
+            raise foreign(folder, there[0])
         if folder.create(PLAN, plan.to_bytes()):
             return
         found = folder.read(PLAN) or b""
     if not is_same(plan, found):
         raise another(plan, found, folder)
     _clear_begun(folder)
+
+
+def _foreign(folder: Folder) -> list[str]:
+    """Files that readers of the folder would take for predictions."""
+    return [name for name in folder.names() if not name.startswith(("_", "."))]
 
 
 def _clear_begun(folder: Folder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import glob
@@ -172,9 +173,9 @@ def address(name: str) -> tuple[Store | None, str]:
 def _named(name: str, suffixes: Sequence[str]) -> list[Place]:
     """The files of one name."""
     store, path = address(name)
-    if store is None:
-        return _local(path, suffixes)
     try:
+        if store is None:
+            return _local(path, suffixes)
         return _listed(name, path, store, f"{name.partition('://')[0]}://", suffixes)
     except OSError as error:
         raise unreadable(name, error) from error
@@ -208,13 +209,33 @@ def _local(name: str, suffixes: Sequence[str]) -> list[Place]:
     if os.path.isdir(path):
         return _some(name, [_on_disk(file, path) for file in _within(path, suffixes)])
     if not _WILD.search(path):
-        raise InputError(f"{name} does not exist", code="malformed_request", hint="name a file that does")
+        raise _absent(name, path)
     base = _literal(path)
+    if os.path.isdir(base):
+        # A pattern passes over a folder that may not be read, as if it were empty.
+        os.scandir(base).close()
     files: list[str] = []
     for match in sorted(glob.glob(path, recursive=True)):
         if not _is_hidden(os.path.relpath(match, base), path):
             files += [match] if os.path.isfile(match) else _within(match, suffixes) if "**" not in path else []
     return _some(name, [_on_disk(file, base) for file in _known(files, suffixes)])
+
+
+def _absent(name: str, path: str) -> InputError:
+    """The error of a name that leads to no file; that it cannot be looked for is another one.
+
+    Raises:
+        OSError: it cannot.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(path)
+        return InputError(f"{name} is no file", code="malformed_request", hint="name a file, a folder or a pattern")
+    return InputError(f"{name or repr(name)} does not exist", code="malformed_request", hint="name a file that does")
+
+
+def _fail(error: OSError) -> None:
+    """For ``os.walk``, which would pass over a folder that may not be read, as if it were empty."""
+    raise error
 
 
 def _known(files: Sequence[str], suffixes: Sequence[str]) -> Sequence[str]:
@@ -238,7 +259,7 @@ def _on_disk(path: str, base: str | None = None) -> Place:
 def _within(folder: str, suffixes: Sequence[str]) -> list[str]:
     """The files of a folder and of those in it."""
     files = []
-    for here, folders, names in os.walk(folder):
+    for here, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
         files += [os.path.join(here, name) for name in names if _taken(name, suffixes)]
     return sorted(files)
@@ -303,6 +324,32 @@ def _matches(path: str, pattern: str) -> bool:
         return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and fits(parts[1:], wanted[1:])
 
     return fits(path.split("/"), pattern.split("/"))
+
+
+def leads_to(name: str, path: str) -> bool:
+    """Whether a name would lead to a file, too, if that were there.
+
+    Args:
+        name: What the user gave as data: a path, glob, folder or URL.
+        path: A path or URL.
+    """
+    store, place = address(name)
+    other, file = address(path)
+    if store != other:
+        return False
+    if store is None:
+        place, file = (os.path.realpath(os.path.expanduser(each)) for each in (place, file))
+    wild = _WILD.search(place) is not None and not (store is None and os.path.exists(place))
+    base = _literal(place) if wild else place
+    if not file.startswith(base.rstrip("/") + "/"):
+        return False
+    inner = file[len(base) :].strip("/")
+    if not wild:
+        return not any(part.startswith(("_", ".")) for part in inner.split("/"))
+    # A folder that a pattern names is all that is in it.
+    parts = file.split("/")
+    heads = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    return not _is_hidden(inner, place) and any(_matches(head, place) for head in heads)
 
 
 def hive_keys(path: str) -> tuple[tuple[str, str | None], ...]:
