@@ -18,6 +18,7 @@ from .asked import check_columns, check_trainer
 from .coding import text_columns
 from .compose import AgainError, UnknownError, fit_step, is_nothing, qualified, refusal
 from .faults import telling_slips
+from .missing import gaps_of
 from .passes import Reading
 from .plan import EXAMPLE_ROWS, FIRST_ROWS, Run, Settings
 from .report import FitReport, StepReport
@@ -53,8 +54,9 @@ def fit(
         estimator: Not fitted, and not changed: a copy is.
         data: A path, glob or URL, or a list of them (Parquet, CSV, Arrow IPC); a pandas or Polars frame, an Arrow
             table, batch, reader or dataset; a Daft frame; a Ray dataset; anything with the Arrow stream interface.
-        target: Column to be learnt, or several; None where nothing is. All other columns are features, unless the
-            pipeline begins with a ColumnTransformer that names its columns and drops the rest.
+        target: Column to be learnt, or several; None where nothing is. A list of one is to the estimator what a frame
+            of one column is. All other columns are features, unless the pipeline begins with a ColumnTransformer that
+            names its columns and drops the rest.
         on: ``local``, ``ray``, or a cluster's address, ``ray://HOST:PORT``.
         workers: Parts of the data read at once; default: as many as there are cores.
         sample_weight: Column of weights, for the final estimator.
@@ -92,7 +94,7 @@ def fit(
         planned = _plan(clone(copy), source, reading, executor, settings, first)
         bar = None if quiet else progress
         run = Run(source, reading, executor, settings, first, bar=bar)
-        run.trainer = planned.trainer
+        run.trainer, run.last = planned.trainer, planned.last
         try:
             fitted = run.drive(clone(copy), _name(copy))
         except AgainError:
@@ -175,6 +177,8 @@ def _plan(
         raise refusal(run.refused)
     if run.trainer is not None:
         check_trainer(run.trainer)
+        if run.last is not None:
+            run.check_missing(run.trainer, run.last, gaps_of(first))
     return run
 
 
@@ -189,6 +193,7 @@ def _reading(estimator: Any, source: Source, target: str | Sequence[str] | None,
         InputError: ``missing_column``: the data has not all of them.
     """
     targets = () if target is None else (target,) if isinstance(target, str) else tuple(target)
+    listed = len(targets) == 1 and not isinstance(target, str)
     names = source.schema.names
     for name, what in [*((name, "target") for name in targets), *([(weight, "sample_weight")] if weight else [])]:
         if name not in names:
@@ -203,7 +208,7 @@ def _reading(estimator: Any, source: Source, target: str | Sequence[str] | None,
                 code="cannot_fit",
                 hint="the target and the weight are no features; give more columns",
             )
-        return Reading(tuple(others), targets, weight)
+        return Reading(tuple(others), targets, weight, listed=listed)
     if absent := [name for name in wanted if name not in names]:
         raise _missing(absent, "the pipeline", source)
     if learnt := [name for name in wanted if name not in others]:
@@ -214,7 +219,7 @@ def _reading(estimator: Any, source: Source, target: str | Sequence[str] | None,
             hint="leave it out of the pipeline's columns",
             details=[{"code": "cannot_fit", "column": learnt[0]}],
         )
-    return Reading(tuple(name for name in others if name in wanted), targets, weight)
+    return Reading(tuple(name for name in others if name in wanted), targets, weight, listed=listed)
 
 
 def _missing(absent: Sequence[str], what: str, source: Source) -> InputError:

@@ -83,7 +83,7 @@ class Reading:
             self.target_of(batch)
             self.weight_of(batch)
         except FitError as error:
-            raise _placed(error, fragment, 0) from error
+            raise placed(error, fragment, 0) from error
 
     def weight_of(self, batch: pa.RecordBatch) -> np.ndarray | None:
         """The weights of a batch.
@@ -217,7 +217,7 @@ def gather(work: Work, item: tuple[int, Fragment, int]) -> Found:
                 _update(work, found, batch, number, start + found.rows if start >= 0 else -1)
                 found.rows += batch.num_rows
     except MonorailError as error:
-        raise _placed(error, fragment, found.rows) from error
+        raise placed(error, fragment, found.rows) from error
     return found
 
 
@@ -320,7 +320,7 @@ def _check_whole(batch: pa.RecordBatch, name: str, what: str) -> None:
         )
 
 
-def _placed(error: MonorailError, fragment: Fragment, before: int) -> MonorailError:
+def placed(error: MonorailError, fragment: Fragment, before: int) -> MonorailError:
     """The error, saying which file it came of; rows count from the beginning of the fragment."""
     if not error.details:
         error.details = [{"code": error.code}]

@@ -20,6 +20,7 @@ from .compose import Task, UnknownError, copied, fit_step, is_nothing, qualified
 from .faults import told_by
 from .labels import unravelled
 from .learning import Inputs, Target
+from .missing import check_missing, place_rows
 from .passes import Passed, Reading, Work, run_pass, shared_requests
 from .profiling import nullable_of, seen_of, wanted_profile
 from .registry import learner_for, trainer_for
@@ -122,6 +123,7 @@ class Run:
         self.part_rows: list[int] | None = None
         self.found: Passed | None = None
         self.trainer: Trainer | None = None
+        self.last: Value | None = None
         self.seen: Mapping[str, Mapping[str, Any]] = {}
         self._columns: dict[tuple[Any, ...], Columns] = {}
         self._given = Given(first, 0)
@@ -236,7 +238,7 @@ class Run:
         except Exception as error:
             raise UnknownError from error
         if how == "trained" and self.trainer is None and last:
-            self.trainer = made
+            self.trainer, self.last = made, value
         if last:
             return step, None
         target = self.inputs(value).target_sample
@@ -272,10 +274,15 @@ class Run:
         from .rows import PipelineRows
 
         self.prepare([value])
+        self.check_missing(trainer, value, self.gaps)
         what = f"training {type(trainer.estimator).__name__}"
         bar = self.bar(what) if self.bar is not None else nullcontext()
         with PipelineRows(self, value) as rows, bar, told_by(trainer.estimator, path):
-            trainer.fit(rows)
+            try:
+                trainer.fit(rows)
+            except MonorailError as error:
+                place_rows(error, self.source, self.starts or [0], value)
+                raise
         self.passes += rows.passes
         self._note(path, trainer.estimator, "streamed", trainer.note() or "")
         step = trainer.estimator
@@ -392,6 +399,18 @@ class Run:
         for columns in self._columns.values():
             columns.nullable = self.nullable
         self._given = Given(self.first, 0)
+        if self.trainer is not None and self.last is not None:
+            # The steps are those of the plan; what they do with a gap they will do with it once they are fitted.
+            self.check_missing(self.trainer, self.last, self.gaps)
+
+    def check_missing(self, trainer: Trainer, value: Value, gaps: Iterable[str]) -> None:
+        """Refuse gaps in these raw columns that would reach a last step which takes none.
+
+        Raises:
+            InputError: ``null_not_allowed``.
+        """
+        if not trainer.takes_missing:
+            check_missing(self.source, self.first, value, gaps, type(trainer.estimator).__name__)
 
     def _chosen(self) -> np.ndarray | None:
         """Rows that the final estimator will want first: kept, they are not read again."""

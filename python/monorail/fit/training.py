@@ -60,6 +60,9 @@ class Trainer(ABC):
         inputs: What it is fitted on.
     """
 
+    #: Whether it learns from rows with missing values.
+    takes_missing = True
+
     def __init__(self, estimator: Any, inputs: Inputs) -> None:
         self.estimator = estimator
         self.inputs = inputs

@@ -19,6 +19,8 @@ from .pieces import Pieces
 class CountsTrainer(Trainer):
     """The kinds that count: ``partial_fit`` of blocks adds up to ``fit`` of all rows."""
 
+    takes_missing = False
+
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
         return not_numbers(self.inputs)
@@ -38,6 +40,8 @@ class CountsTrainer(Trainer):
 
 class GaussianTrainer(Trainer):
     """``GaussianNB``: its own ``partial_fit`` would smooth by the variance of one block."""
+
+    takes_missing = False
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""

@@ -33,6 +33,7 @@ class Incremental(Trainer):
     dense = False
     #: Whether the rows are read more than once.
     often = False
+    takes_missing = False
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""

@@ -23,6 +23,7 @@ class LeastSquares(Trainer):
 
     #: Attributes that ``fit`` leaves, apart from ``coef_`` and ``intercept_``.
     learnt: tuple[str, ...] = ()
+    takes_missing = False
 
     @property
     def sparse(self) -> bool:

@@ -25,6 +25,7 @@ class LogisticTrainer(Trainer):
     """``LogisticRegression`` with ``solver="lbfgs"``: start, scale, steps and stopping rule are scikit-learn's own."""
 
     passes = 0
+    takes_missing = False
 
     def refusal(self) -> str | None:
         """Why it cannot be fitted so."""
