@@ -52,9 +52,10 @@ test-rust: setup  ## run the tests of the Rust core, which never sees Python
 	@MONORAIL_ORT_LIB="$(RUNTIME)" cargo test --release --locked --quiet -p monorail-core
 
 # Clusters, which often wait, have a process of their own beside the tests that share the cores, and say at the end what
-# they did. Tests that measure time have the machine to themselves. Long ones first, so that no core is idle at the end.
+# they did. Each has one core, so libraries need no threads of theirs. Tests that measure time have the machine to
+# themselves. Long ones first, so that no core is idle at the end.
 test-python: setup  ## run the Python tests
-	@said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; \
+	@export OMP_NUM_THREADS=1; said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; \
 	$(PY) -m pytest tests/scale >"$$said" 2>&1 & scale=$$!; failed=0; \
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not timed' tests/e2e $(SHARED_TESTS) || failed=$$?; \
 	wait $$scale || failed=$$?; cat "$$said"; exit $$failed
