@@ -42,7 +42,9 @@ class RayCluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
+        # As often asked in vain as by default before a node counts as lost, but at shorter distances.
+        health = {"health_check_period_ms": 500}
+        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port, "_system_config": health}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = str(self._cluster.address)
         self.client_address = f"ray://127.0.0.1:{port}"

@@ -78,7 +78,9 @@ def test_what_is_shared_is_sent_once(cluster, tmp_path):
 def test_an_exception_comes_as_it_was_raised_and_at_once(cluster):
     def fail(shared, item):
         if item == 0:
-            time.sleep(300)
+            # An interrupt is heeded between two sleeps only.
+            for _ in range(6_000):
+                time.sleep(0.05)
         if item == 1:
             raise InputError("no such thing", code="wrong_type", details=[{"column": "a"}])
         return item
