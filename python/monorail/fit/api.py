@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from ..data.decimals import read_as_floats
 from ..data.source import Source, open_source
 from ..errors import FitError, InputError
 from ..executors import Executor, open_executor
@@ -54,6 +55,7 @@ def fit(
         estimator: Not fitted, and not changed: a copy is.
         data: A path, glob or URL, or a list of them (Parquet, CSV, Arrow IPC); a pandas or Polars frame, an Arrow
             table, batch, reader or dataset; a Daft frame; a Ray dataset; anything with the Arrow stream interface.
+            Decimal numbers are read as float64.
         target: Column to be learnt, or several; None where nothing is. A list of one is to the estimator what a frame
             of one column is. All other columns are features, unless the pipeline begins with a ColumnTransformer that
             names its columns and drops the rest.
@@ -85,6 +87,7 @@ def fit(
     settings = Settings(sample_rows, exact_quantiles)
     begun = time.monotonic()
     with open_source(data, filters=filters) as source, telling_slips(source), open_executor(on, workers) as executor:
+        read_as_floats(source)
         if qualified(estimator) in _SEARCHES:
             return _searched(estimator, source, target, sample_weight, executor, quiet, begun)
         copy = clone(estimator)

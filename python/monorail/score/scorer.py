@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from .. import _core
 from ..data import arrow_type
+from ..data.decimals import as_floats, decimals_of
 from ..data.source import BATCH_ROWS, Source
 from ..data.sources.delimited import Lines
 from ..data.sources.misfits import MISFITS
@@ -60,13 +61,15 @@ class Scorer:
                 code="missing_column",
                 hint=f"the data has {', '.join(schema.names[:20])}",
             )
+        floats = {column.name for column in model.version.signature.inputs if column.type == "float64"}
+        self._decimals = decimals_of(schema) & floats & set(self._inputs)
         self.read = list(dict.fromkeys([*self.columns, *self._inputs]))
         self.read_schema = pa.schema([schema.field(name) for name in self.read])
         self.batch_rows = READ_ROWS
         empty = pa.RecordBatch.from_arrays(
             [pa.array([], field.type) for field in (schema.field(name) for name in self._inputs)], names=self._inputs
         )
-        outputs = answers_of(model.engine(), empty).schema
+        outputs = answers_of(model.engine(), as_floats(empty, self._decimals)).schema
         check_added(self.columns, outputs.names)
         self.schema = pa.schema([*(schema.field(name) for name in self.columns), *outputs])
 
@@ -91,8 +94,9 @@ class Scorer:
         self.__dict__ |= {**state, **schemas}
 
     def inputs(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns of a batch that the model takes."""
-        return batch if batch.schema.names == self._inputs else batch.select(self._inputs)
+        """The columns of a batch that the model takes, decimal numbers as the floats that it wants."""
+        taken = batch if batch.schema.names == self._inputs else batch.select(self._inputs)
+        return as_floats(taken, self._decimals)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch of ``schema``, of a batch with the columns in ``read``.
