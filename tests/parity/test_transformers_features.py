@@ -241,10 +241,10 @@ CODES: dict[str, tuple[Any, np.ndarray]] = {
     "all atoms": (SparseCoder(SCALED[:4], transform_n_nonzero_coefs=4), SCALED),
     "learnt": (DictionaryLearning(5, transform_n_nonzero_coefs=2, max_iter=3, random_state=0, split_sign=True), SCALED),
     "by a tenth of the features": (MiniBatchDictionaryLearning(20, max_iter=3, random_state=0), DIGITS[:300]),
-    "topics": (LatentDirichletAllocation(4, max_iter=2, random_state=0), DIGITS[:300]),
+    "topics": (LatentDirichletAllocation(4, max_iter=2, random_state=0), DIGITS[:300, 24:40]),
     "topics until they rest": (
         LatentDirichletAllocation(3, max_iter=2, random_state=0, mean_change_tol=1e-8, max_doc_update_iter=40),
-        DIGITS[:300],
+        DIGITS[:300, 24:40],
     ),
 }
 
