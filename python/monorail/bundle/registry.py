@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +58,26 @@ class Registry:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = find_registry(path)
         self._core = _core.Registry(self.path)
+
+    def check(self, name: str) -> None:
+        """Refuse a name that nothing can be saved under here, before there is something to save.
+
+        Args:
+            name: Of a model.
+
+        Raises:
+            RegistryError: ``name_invalid``, or ``registry_unusable``: the folder cannot be written to.
+        """
+        _core.check_name(name)
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            raise RegistryError(
+                f"the registry {self.path} cannot be written to: {error.strerror or error}",
+                code="registry_unusable",
+                hint="name another one with --registry or MONORAIL_REGISTRY",
+            ) from error
 
     def __repr__(self) -> str:
         return f"Registry({str(self.path)!r})"

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import InputError
+from ..errors import InputError, MonorailError
 from .options import filter_option, json_option, read_filters, registry_option
 from .printer import Printer
 
@@ -71,18 +73,21 @@ def command(
     NAME is a pipeline, estimator or search, or a function that makes one. DATA is files, globs or URLs of Parquet, CSV
     or Arrow. The file is run, as python runs it.
     """
-    from .. import fit, save
+    from .. import Registry, fit, save
     from ..fit.storing import check_path, write_model
 
     printer = Printer(quiet=quiet)
     if name is None and out is None:
         raise click.UsageError("say where the model goes: --save NAME, --out FILE, or both")
+    # What would be refused after the work is refused before it.
     if out is not None:
         check_path(out)
+    if name is not None:
+        Registry(registry).check(name)
     wanted: Any = (target[0] if len(target) == 1 else list(target)) if target else None
     # What the file and the steps print (LightGBM does) is talk: stdout is for the answer.
     with contextlib.redirect_stdout(sys.stderr):
-        estimator = _built(pipeline)
+        estimator = _built(pipeline, printer)
         model = fit(estimator, list(data), target=wanted, filters=read_filters(filters), quiet=quiet, **options)
     report: Any = getattr(model, "fit_report_", None)
     printer.say(str(report))
@@ -102,11 +107,11 @@ def command(
         printer.data(f"{answer['name']}@{answer['version']}" if name is not None else str(out))
 
 
-def _built(pipeline: str) -> Any:
+def _built(pipeline: str, printer: Printer) -> Any:
     """What ``FILE.py:NAME`` names.
 
     Raises:
-        InputError: ``malformed_request``: there is no such file, or no such name in it.
+        InputError: ``malformed_request``: there is no such file, or no such name in it, or what it runs raises.
     """
     file, _, name = pipeline.rpartition(":")
     if not file or not name.isidentifier():
@@ -123,8 +128,38 @@ def _built(pipeline: str) -> Any:
         raise InputError(f"{file} is no Python file", code="malformed_request", hint="name a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    with _told_by(file, spec.origin, printer):
+        spec.loader.exec_module(module)
     if not hasattr(module, name):
         raise InputError(f"{file} has no {name}", code="malformed_request", hint="name a pipeline of it, or a function")
     found = getattr(module, name)
-    return found() if callable(found) and not hasattr(found, "get_params") else found
+    if not callable(found) or hasattr(found, "get_params"):
+        return found
+    with _told_by(file, spec.origin, printer):
+        return found()
+
+
+@contextlib.contextmanager
+def _told_by(file: str, path: str | None, printer: Printer) -> Iterator[None]:
+    """Have what the user's program raises be the program's, shown from its own lines on.
+
+    Raises:
+        InputError: ``malformed_request``.
+    """
+    try:
+        yield
+    except MonorailError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename != path:
+            frame = frame.tb_next
+        shown = traceback.format_exception(type(error), error, frame)
+        printer.say("".join(shown).rstrip())
+        line = "" if frame is None else f", line {frame.tb_lineno}"
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"{file}{line}: {type(error).__name__}{f': {said}' if said else ''}",
+            code="malformed_request",
+            hint=f"mend the program; `python {file}` runs it alone, and NAME is called without arguments",
+        ) from error

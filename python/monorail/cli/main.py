@@ -5,6 +5,7 @@ Exit status: 0 fine, 1 the user's to mend, 2 ours.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -102,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            printer.fault(str(error), hint="make room; TMPDIR names the folder for temporary files")
+            return 1
         printer.say(traceback.format_exc().rstrip())
         printer.error(
             InternalError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,12 +153,19 @@ def check_path(path: str) -> None:
     """Refuse a file that cannot be written, before any work is done for it.
 
     Raises:
-        InputError: ``malformed_request``: it is no ``.joblib`` file, or its folder is not there.
+        InputError: ``malformed_request``: it is no ``.joblib`` file, or its folder is not there, or is closed.
     """
-    if Path(path).suffix != ".joblib" or not Path(path).resolve().parent.is_dir():
+    folder = Path(path).resolve().parent
+    if Path(path).suffix != ".joblib" or not folder.is_dir():
         raise InputError(
-            f"{path} cannot be written", code="malformed_request", hint="name a .joblib file in a folder that is there"
+            f"{path or repr(path)} cannot be written",
+            code="malformed_request",
+            hint="name a .joblib file in a folder that is there",
         )
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 def write_model(model: Any, path: str) -> None:
@@ -167,9 +174,24 @@ def write_model(model: Any, path: str) -> None:
     Args:
         model: The model; its report goes with it.
         path: A ``.joblib`` file.
+
+    Raises:
+        InputError: ``malformed_request``: it cannot be written.
     """
     import joblib
 
-    draft = f"{path}.part"
-    joblib.dump(model, draft)
-    os.replace(draft, path)
+    draft = Path(f"{path}.part")
+    try:
+        joblib.dump(model, draft)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: str, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be written: {error.strerror or error}",
+        code="malformed_request",
+        hint="name a file in a folder that may be written to and has room",
+    )

@@ -23,6 +23,8 @@ from ...errors import InputError
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 _WILD = re.compile(r"[*?\[]")
 _S3, _GCS = {"s3", "s3a", "s3n"}, {"gs", "gcs"}
+#: Characters of what a store says that an error shows.
+MOST_SAID = 500
 #: How a folder's name says that a column of its rows is null.
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -109,10 +111,16 @@ def unreadable(name: str, error: BaseException, **place: Any) -> InputError:
     if isinstance(error, MemoryError):
         raise error
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, PermissionError):
+        hint = "name files that may be read"
+    elif isinstance(error, OSError) and address(name)[0] is not None:
+        hint = "check the address, and what the environment says of the store: its endpoint, region and credentials"
+    else:
+        hint = "check that it is whole, and that it is what its extension says"
     return InputError(
-        f"{name} cannot be read: {first}",
+        f"{name} cannot be read: {first if len(first) <= MOST_SAID else first[:MOST_SAID] + ' …'}",
         code="malformed_request",
-        hint="check that it is whole, and that it is what its extension says",
+        hint=hint,
         details=[{"code": "malformed_request", "file": name, **place}],
     )
 

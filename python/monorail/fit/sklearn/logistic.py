@@ -47,7 +47,7 @@ class LogisticTrainer(Trainer):
         labels = Labels(rows.target)
         if len(labels.classes) < 2:
             raise FitError(
-                f"a classifier needs two classes, and the target is always {labels.classes[0]!r}",
+                f"a classifier needs two classes, and the target is always {labels.classes.tolist()[0]!r}",
                 code="cannot_fit",
                 hint="look at target= and filters=",
             )
