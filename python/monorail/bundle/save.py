@@ -30,7 +30,7 @@ from .environment import Lock, environment, lock
 from .pickling import pickle_model
 from .planning import InWorker, Plan, Request, files_of, instead, plan
 from .registry import Registry, check_name
-from .source import as_frame, opened, with_seen
+from .source import as_frame, opened, with_categories, with_seen
 from .version import Version
 
 #: Most golden rows a bundle keeps.
@@ -115,7 +115,7 @@ def save(
     description = adapter.describe(model)
     example = as_frame(given.example, description.takes)
     table = to_arrow(example)
-    form = Form.of(example, description.feature_names, description.takes)
+    form = with_categories(Form.of(example, description.feature_names, description.takes), given.remembered)
     if not len(table):
         raise SignatureError("the example has no rows", code="signature_invalid", hint="pass rows of the training data")
     reference = None if reference is None else to_arrow(as_frame(reference, description.takes))

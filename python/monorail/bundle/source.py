@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..adapters.frames import Form
 from ..errors import InputError
 from ..signature import Column, Signature, infer
 
@@ -78,6 +79,14 @@ def with_seen(signature: Signature, remembered: Any) -> Signature:
             column = dataclasses.replace(column, seen=dict(seen), nullable=column.nullable or null)
         columns.append(column)
     return dataclasses.replace(signature, inputs=tuple(columns))
+
+
+def with_categories(form: Form, remembered: Any) -> Form:
+    """The form with the categories that a fit learnt, of columns of which the example says nothing."""
+    if remembered is None or not remembered.categories or form.kind not in ("pandas", "matrix"):
+        return form
+    # What learnt categories takes frames, whatever the step before it was told.
+    return dataclasses.replace(form, kind="pandas", dtypes={**remembered.categories, **form.dtypes})
 
 
 def _can_be_null(column: Column) -> bool:

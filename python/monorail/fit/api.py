@@ -161,6 +161,7 @@ def _report(run: Run, paths: Sequence[str], seconds: float) -> FitReport:
         seen=run.seen,
         nullable=tuple(name for name in run.reading.features if name in run.gaps),
         example=None if example is None else example.select(list(run.reading.features)),
+        categories=run.categories,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import FitError
+from .boosting.categories import Categories, categories_of, is_categorical
 from .boosting.gang import train_together
 from .boosting.lightgbm_data import Feed, sampled_rows
 from .boosting.lightgbm_training import SeatTask, Training, booster_of, train_seat, trained
@@ -63,11 +64,13 @@ class LightGBMTrainer(Trainer):
         params = self._params()
         sample = rows.take(sampled_rows(rows.rows, params))
         values = (labels.codes if labels else numbers, self._weight(labels))
+        categories = categories_of(rows, self.inputs)
+        self.categories = categories.words(self.inputs)
         self.estimator._evals_result = {}
         if rows.executor.name == "ray":
-            booster = self._trained_together(rows, sample, params, values)
+            booster = self._trained_together(rows, sample, params, values, categories)
         else:
-            feed = Feed(rows.rows, rows.blocks, *values, sample, rows.rows)
+            feed = Feed(rows.rows, rows.blocks, *values, sample, rows.rows, categories)
             booster = trained(Training(params, self.estimator.n_estimators, self._names), feed)
         self._finish(booster)
 
@@ -82,8 +85,12 @@ class LightGBMTrainer(Trainer):
 
     def _refused_columns(self) -> str | None:
         for name, kind in zip(self.inputs.names, self.inputs.types, strict=False):
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-                return f"column {name} is {kind}, and LightGBM takes numbers: encode it in a step before"
+            number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            if not number and not is_categorical(kind):
+                return (
+                    f"column {name} is {kind}, and LightGBM takes numbers and categories: encode it in a step before, "
+                    "or have it as a category"
+                )
         return None
 
     def _set_classes(self, labels: Labels) -> None:
@@ -113,13 +120,15 @@ class LightGBMTrainer(Trainer):
             return _own_weight if self.inputs.weighted else None
         return ClassWeights(labels, class_weights(model._class_weight, labels))
 
-    def _trained_together(self, rows: TrainingRows, sample: Block, params: dict[str, Any], values: Any) -> Any:
+    def _trained_together(
+        self, rows: TrainingRows, sample: Block, params: dict[str, Any], values: Any, categories: Categories
+    ) -> Any:
         """A booster trained on the workers of a Ray cluster; the bins are those of one process."""
         if self.estimator.n_jobs is None:
             params["num_threads"] = 1  # a seat has one core
         training = Training(params, self.estimator.n_estimators, self._names)
         labels, weights = values
-        task = SeatTask(training, labels, weights, sample, rows.rows)
+        task = SeatTask(training, labels, weights, sample, rows.rows, categories)
         return booster_of(*train_together(rows, train_seat, task))
 
     def _finish(self, booster: Any) -> None:

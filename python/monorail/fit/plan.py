@@ -124,6 +124,7 @@ class Run:
         self.found: Passed | None = None
         self.trainer: Trainer | None = None
         self.last: Value | None = None
+        self.categories: Mapping[str, Any] = {}
         self.seen: Mapping[str, Mapping[str, Any]] = {}
         self._columns: dict[tuple[Any, ...], Columns] = {}
         self._given = Given(first, 0)
@@ -284,6 +285,7 @@ class Run:
                 place_rows(error, self.source, self.starts or [0], value)
                 raise
         self.passes += rows.passes
+        self.categories = trainer.categories
         self._note(path, trainer.estimator, "streamed", trainer.note() or "")
         step = trainer.estimator
         return step, self.transformed(value, step) if hasattr(step, "transform") else None

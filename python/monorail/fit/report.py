@@ -41,6 +41,8 @@ class FitReport:
         seen: What was seen of each raw column, as the bundle format says it.
         nullable: Raw columns that hold a null.
         example: At most 1,000 rows of the raw columns, a uniform sample.
+        categories: Raw columns whose categories the model knows by their places, in the words of
+            :class:`monorail.adapters.frames.Form`.
     """
 
     rows: int
@@ -50,6 +52,7 @@ class FitReport:
     seen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     nullable: tuple[str, ...] = ()
     example: pa.Table | None = field(default=None, repr=False)
+    categories: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         head = f"{self.rows:,} rows, {self.passes} passes, {self.seconds:.1f} s"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,6 +62,8 @@ class Trainer(ABC):
 
     #: Whether it learns from rows with missing values.
     takes_missing = True
+    #: Once it is trained: columns whose categories it learnt, in the words of :class:`monorail.adapters.frames.Form`.
+    categories: Mapping[str, Any] = {}
 
     def __init__(self, estimator: Any, inputs: Inputs) -> None:
         self.estimator = estimator

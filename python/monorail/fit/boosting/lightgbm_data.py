@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError, InternalError
 from ..learning import Block
+from .categories import Categories
 
 #: Of LightGBM's C interface: the element types.
 FLOAT32, FLOAT64, INT32, INT64 = 0, 1, 2, 3
@@ -34,6 +35,7 @@ class Feed:
         weights: The weight of each row of a block, float32; None where all weigh the same.
         sample: The rows that the bins are found from.
         rows_in_all: How many rows the sample was taken of: those that other workers have are among them.
+        categories: Of columns that have some.
     """
 
     rows: int
@@ -42,6 +44,7 @@ class Feed:
     weights: Callable[[Block], np.ndarray] | None
     sample: Block
     rows_in_all: int
+    categories: Categories = field(default_factory=lambda: Categories({}))
 
 
 def sampled_rows(rows: int, params: Mapping[str, Any]) -> np.ndarray:
@@ -110,10 +113,13 @@ def _dataset_class() -> Any:
             # Parameters are complete only now: training adds its own before it has the data constructed.
             _, _, text = _library()
             self.params = params or {}
+            _set_categorical(self.params, data.categories.places)
             self._has_non_default_feature_names = feature_name != "auto"
-            # What a frame without categories leaves; a matrix leaves None.
-            self.pandas_categorical = [] if self._has_non_default_feature_names else None
-            self._handle = _from_sample(data.sample, data.rows, data.rows_in_all, text(_written(self.params)))
+            # As a frame leaves it; a matrix leaves None.
+            self.pandas_categorical = data.categories.listed if self._has_non_default_feature_names else None
+            self._handle = _from_sample(
+                data.categories.coded(data.sample), data.rows, data.rows_in_all, text(_written(self.params))
+            )
             labels, weights = _fill(self._handle, data)
             self.set_label(labels)
             if weights is not None:
@@ -121,6 +127,16 @@ def _dataset_class() -> Any:
             return self.set_feature_name(feature_name)
 
     return StreamedDataset
+
+
+def _set_categorical(params: dict[str, Any], places: list[int]) -> None:
+    """Say which columns are categories, as LightGBM says it of a frame: what the user had said gives way."""
+    if places:
+        import lightgbm
+
+        for alias in lightgbm.basic._ConfigAliases.get("categorical_feature"):
+            params.pop(alias, None)
+        params["categorical_column"] = places
 
 
 def _fill(handle: Any, feed: Feed) -> tuple[np.ndarray, np.ndarray | None]:
@@ -136,7 +152,7 @@ def _fill(handle: Any, feed: Feed) -> tuple[np.ndarray, np.ndarray | None]:
         labels[done : done + block.rows] = feed.labels(block)
         if weights is not None and feed.weights is not None:
             weights[done : done + block.rows] = feed.weights(block)
-        _push(handle, matrix_of(block), done)
+        _push(handle, matrix_of(feed.categories.coded(block)), done)
         done += block.rows
     else:
         if done == feed.rows:

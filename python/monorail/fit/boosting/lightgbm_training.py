@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..learning import Block
+from .categories import Categories
 from .gang import Seat
 from .lightgbm_data import Feed, streamed
 
@@ -42,6 +43,7 @@ class SeatTask:
         weights: The weight of each row; None where all weigh the same.
         sample: The rows that the bins are found from.
         rows: How many rows all seats have.
+        categories: Of columns that have some.
     """
 
     training: Training
@@ -49,6 +51,7 @@ class SeatTask:
     weights: Callable[[Block], np.ndarray] | None
     sample: Block
     rows: int
+    categories: Categories
 
 
 def trained(training: Training, feed: Feed) -> Any:
@@ -82,7 +85,7 @@ def train_seat(task: SeatTask, seat: Seat) -> tuple[str, dict[str, Any]]:
             "time_out": 20,
         }
         training = replace(training, params={**training.params, **network})
-    feed = Feed(seat.rows, seat.blocks, task.labels, task.weights, task.sample, task.rows)
+    feed = Feed(seat.rows, seat.blocks, task.labels, task.weights, task.sample, task.rows, task.categories)
     booster = trained(training, feed)
     params = {name: value for name, value in booster.params.items() if name not in NETWORK}
     return booster.model_to_string(), params
