@@ -137,6 +137,9 @@ def test_a_frame_that_does_not_go_with_the_signature_is_refused_before_any_job(s
         mr.spark.score(frame, "flights", columns=["nobody"])
     with pytest.raises(mr.errors.InputError, match="'label' is passed through, and is also"):
         mr.spark.score(frame.withColumnRenamed("row.id", "label"), "flights")
+    with pytest.raises(mr.errors.InputError, match="'dep' is in the data twice"):
+        mr.spark.score(frame.select("*", "dep"), "flights")
+    assert mr.spark.score(frame, "flights", columns=["dep", "dep"]).columns == ["dep", "label", "probability"]
 
 
 def test_a_row_that_breaks_the_signature_fails_the_job_with_column_and_code(spark, rows, saved):

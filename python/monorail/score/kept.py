@@ -49,3 +49,23 @@ def check_added(kept: Sequence[str], outputs: Iterable[str]) -> None:
             hint="rename it in the data, or do not pass it through: name the other columns with columns=",
             details=[{"code": "duplicate_column", "column": name} for name in both],
         )
+
+
+def check_once(wanted: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse columns to be read that are in the data more than once.
+
+    Args:
+        wanted: Their names.
+        names: Of the data's columns.
+
+    Raises:
+        InputError: ``duplicate_column``.
+    """
+    for name in wanted:
+        if list(names).count(name) > 1:
+            raise InputError(
+                f"column {name!r} is in the data twice",
+                code="duplicate_column",
+                hint="rename or drop one",
+                details=[{"code": "duplicate_column", "column": name}],
+            )

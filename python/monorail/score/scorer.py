@@ -15,7 +15,7 @@ from ..data.source import BATCH_ROWS, Source
 from ..data.sources.delimited import Lines
 from ..data.sources.misfits import MISFITS
 from ..errors import InputError
-from .kept import check_added, check_kept
+from .kept import check_added, check_kept, check_once
 from .model import PackedModel
 
 #: Bytes of the rows that are scored together, about; wide rows are read fewer at once.
@@ -52,7 +52,8 @@ class Scorer:
         """
         self.model = model
         self.columns = list(schema.names) if list(columns) == ["*"] else list(dict.fromkeys(columns))
-        self._check_columns(schema)
+        check_kept(self.columns, schema.names)
+        check_once([*self.columns, *model.inputs], schema.names)
         self._inputs = [name for name in model.inputs if name in schema.names]
         if not self._inputs:
             # Nothing would then say how many rows there are to score.
@@ -72,17 +73,6 @@ class Scorer:
         outputs = answers_of(model.engine(), as_floats(empty, self._decimals)).schema
         check_added(self.columns, outputs.names)
         self.schema = pa.schema([*(schema.field(name) for name in self.columns), *outputs])
-
-    def _check_columns(self, schema: pa.Schema) -> None:
-        check_kept(self.columns, schema.names)
-        for name in {*self.columns, *self.model.inputs}:
-            if len(schema.get_all_field_indices(name)) > 1:
-                raise InputError(
-                    f"column {name!r} is in the data twice",
-                    code="duplicate_column",
-                    hint="rename or drop one",
-                    details=[{"code": "duplicate_column", "column": name}],
-                )
 
     def __getstate__(self) -> dict[str, Any]:
         """With schemas as bytes: pickled by pyarrow, lists lose whether their items may be null."""

@@ -25,7 +25,7 @@ import pyarrow as pa
 from ..bundle.version import Version
 from ..engine import Model, load
 from ..errors import CompileError
-from .kept import check_added, check_kept
+from .kept import check_added, check_kept, check_once
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -60,8 +60,9 @@ def score(
     Raises:
         NotFoundError: there is no such model.
         CompileError: ``cannot_compile``: the model runs in Python processes; on Spark only graphs run.
-        InputError: the frame does not go with the signature, or a column kept has the name of an output. A row that
-            breaks the signature fails its task when Spark comes to it, with the same error in Spark's.
+        InputError: the frame does not go with the signature, or a column kept has the name of an output, or is in the
+            frame twice. A row that breaks the signature fails its task when Spark comes to it, with the same error in
+            Spark's.
 
     Example::
 
@@ -81,6 +82,7 @@ def score(
     wanted = [column.name for column in loaded.signature.inputs if column.name in df.columns]
     asked = wanted if unknown_columns == "ignore" else list(df.columns)
     carried = list(dict.fromkeys([*kept, *asked]))
+    check_once(carried, df.columns)
     schema = df.select(*[_quoted(name) for name in carried]).schema
     _check(loaded, to_arrow_schema(schema), asked)
     plan = _Plan(_shipped(df, loaded.version.path), tuple(carried), tuple(kept), tuple(asked), unknown_columns)
@@ -110,7 +112,7 @@ class _Plan:
 
 def _kept(names: list[str], columns: Iterable[str] | None, signature: Signature) -> list[str]:
     """The columns passed through, checked against what is there and what the model adds."""
-    kept = list(names) if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    kept = list(names) if columns is None else [columns] if isinstance(columns, str) else list(dict.fromkeys(columns))
     check_kept(kept, names)
     check_added(kept, (output.name for output in signature.outputs))
     return kept
