@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from lightgbm import LGBMClassifier, LGBMRegressor
@@ -76,6 +77,22 @@ def test_lightgbm_on_two_workers_is_close_to_lightgbm_on_one(executor):
     assert here.booster_.dump_model()["feature_infos"] == there.booster_.dump_model()["feature_infos"]
     assert "[machines: ]" in there.booster_.model_to_string()
     assert list(there.classes_) == ["high", "low"]
+
+
+def test_categories_are_the_same_on_two_workers(executor):
+    matrix, target = data()
+    words = ["low", "high", "middle", "unseen"]
+    codes = np.digitize(target, [-1.0, 1.0]).astype(np.int8)
+    column = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == 2), words)
+    table = pa.table({"a": matrix[:, 0], "word": column})
+    model = LGBMRegressor(num_leaves=7, **LIGHTGBM)
+    here = trained(model, MadeRows(table, target))
+    there = trained(model, MadeRows(table, target, parts=4, executor=executor))
+    assert there.booster_.pandas_categorical == here.booster_.pandas_categorical == [words]
+    assert here.booster_.params == there.booster_.params
+    codes_of = np.column_stack([matrix[:, 0], np.where(codes == 2, np.nan, codes)])
+    assert_close(here.booster_.predict(codes_of), there.booster_.predict(codes_of), 1e-6)
+    assert here.booster_.dump_model()["feature_infos"] == there.booster_.dump_model()["feature_infos"]
 
 
 def test_xgboost_on_two_workers_is_close_to_xgboost_on_one(executor):
