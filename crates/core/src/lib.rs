@@ -29,6 +29,7 @@ pub mod lifecycle;
 pub mod log;
 pub mod metrics;
 pub mod names;
+mod onnx;
 pub mod registry;
 pub mod settings;
 pub mod signature;

@@ -7,6 +7,7 @@ pub mod golden;
 pub mod model;
 pub mod native;
 pub mod runtime;
+mod trees;
 pub mod worker;
 
 use std::ops::Range;

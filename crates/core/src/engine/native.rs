@@ -3,14 +3,14 @@
 //! One intra-op thread a session: with more, sums of trees depend on the batch's size. Parallelism is
 //! across batches instead: `Run` is called from several threads.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::ptr;
 
 use ort::AsPointer;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::sys::{self, ONNXTensorElementDataType as ElementType, OrtValue};
 use ort::value::ValueType;
 
@@ -20,11 +20,15 @@ use crate::signature::{Kind, Output};
 use crate::values::plan::{Plan, PlannedInput};
 use crate::values::{OutputBuffer, Outputs, RowBuffer, TensorBuffer, TextBuffer};
 
-use super::{Engine, runtime};
+use super::Engine;
+use super::runtime::{self, check};
+use super::trees::{self, Operators};
 
 /// A loaded graph.
 pub struct Native {
     session: Session,
+    /// What the session calls; it goes after it.
+    _operators: Option<Operators>,
     memory: MemoryInfo,
     inputs: Vec<Input>,
     outputs: Vec<Answer>,
@@ -66,8 +70,7 @@ impl Native {
     /// are not those of the manifest.
     pub fn load(graph: &[u8], runtime: &Path, plan: &Plan, outputs: &[(&StageOutput, &Output)]) -> Result<Self> {
         let environment = runtime::environment(runtime)?;
-        let session =
-            session(environment, graph).map_err(|e| refused(format!("the runtime refuses the graph: {e}")))?;
+        let (session, operators) = open(environment, graph)?;
         check_inputs(&session, plan)?;
         let answers = outputs.iter().map(|(stage, output)| answer(&session, stage, output)).collect::<Result<_>>()?;
         let text =
@@ -80,6 +83,7 @@ impl Native {
         let outputs = inputs.split_off(plan.inputs.len());
         Ok(Self {
             session,
+            _operators: operators,
             memory: MemoryInfo::cpu()?,
             inputs: plan.inputs.iter().map(Input::new).collect(),
             outputs: answers,
@@ -323,28 +327,26 @@ fn make_bools(values: &mut Vec<bool>) {
     unsafe { std::slice::from_raw_parts_mut(bytes, count) }.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
 }
 
-/// Turns a status into a result and releases it.
-fn check(status: sys::OrtStatusPtr) -> Result<()> {
-    if status.0.is_null() {
-        return Ok(());
-    }
-    // SAFETY: a status that is not null holds a message that ends in zero and lives until it is released.
-    let message = unsafe {
-        let text = CStr::from_ptr((ort::api().GetErrorMessage)(status.0)).to_string_lossy().into_owned();
-        (ort::api().ReleaseStatus)(status.0);
-        text
+/// A session of a graph, with our own operators where it has trees, and those operators.
+pub(super) fn open(environment: &ort::environment::Environment, graph: &[u8]) -> Result<(Session, Option<Operators>)> {
+    let refuse = |e: ort::Error| refused(format!("the runtime refuses the graph: {e}"));
+    let Some(fused) = trees::fuse(graph) else {
+        let session = builder(environment).and_then(|mut builder| builder.commit_from_memory(graph));
+        return Ok((session.map_err(refuse)?, None));
     };
-    Err(Error::new(Code::EngineFailed, format!("the graph failed: {message}")))
+    let operators = Operators::new(fused.forests)?;
+    let mut builder = builder(environment).map_err(refuse)?;
+    operators.add_to(&mut builder)?;
+    Ok((builder.commit_from_memory(&fused.graph).map_err(refuse)?, Some(operators)))
 }
 
-fn session(environment: &ort::environment::Environment, graph: &[u8]) -> ort::Result<Session> {
+pub(super) fn builder(environment: &ort::environment::Environment) -> ort::Result<SessionBuilder> {
     // Batches come in every size: a memory plan a size would be kept for each.
-    Session::builder(environment)?
+    Ok(Session::builder(environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_memory_pattern(false)?
-        .commit_from_memory(graph)
+        .with_memory_pattern(false)?)
 }
 
 fn check_inputs(session: &Session, plan: &Plan) -> Result<()> {

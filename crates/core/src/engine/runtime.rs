@@ -1,5 +1,6 @@
 //! The ONNX Runtime library: found by its caller, loaded once for the process.
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -34,6 +35,20 @@ pub fn environment(path: &Path) -> Result<&'static Environment> {
     // It writes to stderr by itself and waits for whoever reads there; a call's failure is its error anyway.
     environment.set_log_level(ort::logging::LogLevel::Fatal);
     Ok(ENVIRONMENT.get_or_init(|| environment))
+}
+
+/// Turns a status into a result and releases it.
+pub fn check(status: ort::sys::OrtStatusPtr) -> Result<()> {
+    if status.0.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a status that is not null holds a message that ends in zero and lives until it is released.
+    let message = unsafe {
+        let text = CStr::from_ptr((ort::api().GetErrorMessage)(status.0)).to_string_lossy().into_owned();
+        (ort::api().ReleaseStatus)(status.0);
+        text
+    };
+    Err(Error::new(Code::EngineFailed, format!("the graph failed: {message}")))
 }
 
 fn missing(message: String) -> Error {

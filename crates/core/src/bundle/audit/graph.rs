@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::schema::{ATTRIBUTE, DIMENSION, FUNCTION, GRAPH, NODE, SHAPE, TENSOR_TYPE, TYPE, VALUE_INFO};
 use super::scope::{Known, Scope};
 use super::tensor::check_tensor;
 use super::trees::check_trees;
-use super::wire::{Checked, Fault, Fields, Value, fault};
 use super::{
     LIMIT_ATTRIBUTES, LIMIT_CALL_DEPTH, LIMIT_GRAPH_DEPTH, LIMIT_LOOP_DEPTH, LIMIT_LOOPS, LIMIT_NODES, LIMIT_WORK,
     Port, known_domain,
 };
 use crate::names::shorten;
+use crate::onnx::schema::{ATTRIBUTE, DIMENSION, FUNCTION, GRAPH, NODE, SHAPE, TENSOR_TYPE, TYPE, VALUE_INFO};
+use crate::onnx::wire::{Checked, Fault, Fields, Value, fault};
 
 /// Operators of com.microsoft that hand the work to something outside the graph.
 const OUTSIDE: [&str; 4] = ["EPContext", "PythonOp", "PythonOpGrad", "ExternalGraph"];

@@ -6,18 +6,17 @@
 //! large tensor out of a small one.
 
 mod graph;
-mod schema;
 mod scope;
 mod tensor;
 mod trees;
-mod wire;
 
 use std::collections::BTreeMap;
 
 use crate::error::{Code, Error, Result};
 use crate::names::shorten;
+use crate::onnx::schema::{ENTRY, MODEL, OPSET};
+use crate::onnx::wire::{Checked, Fields, Value, fault};
 use graph::Auditor;
-use wire::{Checked, Fields, Value, fault};
 
 /// Most nodes, those of local functions counted at every call.
 pub const LIMIT_NODES: u64 = 500_000;
@@ -77,7 +76,7 @@ fn audit_model(bytes: &[u8]) -> Checked<Facts> {
     let (mut imports, mut functions) = (Vec::new(), Vec::new());
     let mut auditor = Auditor::default();
     let (mut graph, mut ir_version) = (None, 0);
-    let mut fields = Fields::new(bytes, &schema::MODEL);
+    let mut fields = Fields::new(bytes, &MODEL);
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => ir_version = value.int(),
@@ -115,7 +114,7 @@ fn audit_model(bytes: &[u8]) -> Checked<Facts> {
 /// One imported operator set: its domain and version.
 fn opset(value: Value<'_>) -> Checked<(&str, u64)> {
     let (mut domain, mut version) = ("", 0);
-    let mut fields = Fields::new(value.bytes(), &schema::OPSET);
+    let mut fields = Fields::new(value.bytes(), &OPSET);
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => domain = value.text()?,
@@ -140,7 +139,7 @@ fn known_domain(domain: &str) -> Checked<&'static str> {
 
 /// Metadata informs, except for one key that sets the runtime's options.
 fn metadata(value: Value<'_>) -> Checked<()> {
-    let mut fields = Fields::new(value.bytes(), &schema::ENTRY);
+    let mut fields = Fields::new(value.bytes(), &ENTRY);
     while let Some((number, value)) = fields.next()? {
         if number == 1 && value.bytes() == b"ort_config" {
             return Err(fault("the metadata sets options of the runtime (ort_config)"));

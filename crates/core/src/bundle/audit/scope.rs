@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::LIMIT_TRIPS;
 use super::graph::Node;
-use super::schema::ATTRIBUTE;
 use super::tensor::check_tensor;
-use super::wire::{Checked, Fields, fault};
+use crate::onnx::schema::ATTRIBUTE;
+use crate::onnx::wire::{Checked, Fields, fault};
 
 /// What is known of a value.
 #[derive(Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 //! Tensors in a graph: their data is inside, and exactly as much of it as their dimensions say.
 
-use super::schema::{ENTRY, TENSOR};
-use super::wire::{Checked, Fields, Value, Wire, count_numbers, fault, push_ints};
+use crate::onnx::schema::{ENTRY, TENSOR};
+use crate::onnx::wire::{Checked, Fields, Value, Wire, count_numbers, fault, push_ints};
 
 /// Most dimensions of a tensor.
 const LIMIT_DIMENSIONS: usize = 16;
@@ -89,7 +89,7 @@ pub fn check_tensor(bytes: &[u8]) -> Checked<Tensor<'_>> {
     Ok(tensor)
 }
 
-fn external(entry: Value<'_>) -> super::wire::Fault {
+fn external(entry: Value<'_>) -> crate::onnx::wire::Fault {
     let mut fields = Fields::new(entry.bytes(), &ENTRY);
     let mut words = Vec::new();
     while let Ok(Some((_, value))) = fields.next() {

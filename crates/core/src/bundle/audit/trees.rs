@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::schema::ATTRIBUTE;
 use super::tensor::check_tensor;
-use super::wire::{Checked, Fields, Value, fault, push_ints};
+use crate::onnx::schema::ATTRIBUTE;
+use crate::onnx::wire::{Checked, Fields, Value, fault, push_ints};
 
 /// Longest way from a root to a leaf.
 pub const LIMIT_DEPTH: u32 = 2_048;

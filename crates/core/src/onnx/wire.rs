@@ -118,6 +118,11 @@ impl<'a> Fields<'a> {
         Ok(Some((number, value)))
     }
 
+    /// What is left to read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn varint(&mut self) -> Checked<u64> {
         let (value, rest) = varint(self.rest).ok_or_else(|| self.malformed())?;
         self.rest = rest;
@@ -198,6 +203,28 @@ pub fn push_ints(value: Value<'_>, into: &mut Vec<i64>, limit: usize) -> Checked
         return Err(fault(format!("a list has more than {limit} numbers")));
     }
     Ok(())
+}
+
+/// Appends a field of bytes: a string, a message.
+pub fn put_bytes(into: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_varint(into, u64::from(number) << 3 | 2);
+    put_varint(into, bytes.len() as u64);
+    into.extend_from_slice(bytes);
+}
+
+/// Appends a field that is a number.
+pub fn put_number(into: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(into, u64::from(number) << 3);
+    put_varint(into, value);
+}
+
+fn put_varint(into: &mut Vec<u8>, mut value: u64) {
+    let byte = |value: u64| (value & 0x7f) as u8;
+    while value >= 0x80 {
+        into.push(byte(value) | 0x80);
+        value >>= 7;
+    }
+    into.push(byte(value));
 }
 
 #[cfg(test)]
