@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from typing import Any
 
 import click
@@ -51,13 +51,13 @@ def command(models: tuple[str, ...], config: str | None, trust: bool, registry: 
     from .. import serve
 
     printer = Printer()
-    asked = threading.Event()
+    asked: list[int] = []
     server = None
 
     def stop(number: int, frame: object) -> None:
-        if asked.is_set() and server is not None:
+        if asked and server is not None:
             server.stop(drain=False)
-        asked.set()
+        asked.append(number)
         if server is None:
             # Nothing is answered yet, and workers may take minutes to come up.
             raise SystemExit(0)
@@ -66,7 +66,10 @@ def command(models: tuple[str, ...], config: str | None, trust: bool, registry: 
         signal.signal(number, stop)
     server = serve(*models, registry=registry, config=config, trust=trust, **settings)
     printer.data(server.url)
-    asked.wait()
+    # In steps: the system may hand a signal to another thread, which does not wake this one. And without a lock, which
+    # the handler, running in the middle of it, would wait for.
+    while not asked:
+        time.sleep(STEP_S)
     # Nothing is said here: stderr may be a pipe that nobody reads. The server's own log never waits.
     server.begin_drain()
     # In steps: Python runs the handler of a second signal between them only.
