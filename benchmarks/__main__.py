@@ -16,6 +16,7 @@ from . import (
     score_parquet,
     score_spark,
     startup,
+    tree_engine,
     worker_overhead,
 )
 
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "score_parquet": score_parquet,
     "score_spark": score_spark,
     "startup": startup,
+    "tree_engine": tree_engine,
     "worker_overhead": worker_overhead,
 }
 
