@@ -9,8 +9,8 @@ Where the original adds in float32 the node must too, so its inputs are float32 
 
 Every split on a number is "less or equal": our engine evaluates these, and other runtimes are half as fast again when
 they must look up each node's mode, which costs more than making the one-hot columns that the splits read. A split on a
-set of codes is a membership test. The node's post_transform is wrong in float64, so it is never used, and hitrates are left out on purpose (the
-runtime wants float32 there).
+set of codes is a membership test. The node's post_transform is wrong in float64, so it is never used, and hitrates are
+left out on purpose (the runtime wants float32 there).
 """
 
 from __future__ import annotations
