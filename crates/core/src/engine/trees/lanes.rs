@@ -3,13 +3,20 @@
 //! All is compared as float64, which holds every float32 exactly. A lane settles where NaN goes, so that one comparison
 //! is left for a split: everything that is not "at most" the threshold goes right, NaN among it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::columns::{Column, Read};
 use super::parse::{Split, Test};
 
 /// Rows that are looked at together.
 pub const BLOCK: usize = 64;
+
+/// The codes of NaN, and of values that are in no set.
+const MISSING: usize = 0;
+const OTHER: usize = 1;
+/// Sets of so many words are shifted whole, a block at a time, unless the rows are few.
+const FEW_WORDS: usize = 8;
+const FEW_ROWS: usize = 4;
 
 /// A lane's values for the rows of a block.
 pub type Block = [f64; BLOCK];
@@ -55,10 +62,27 @@ pub fn goes_right(x: f64, threshold: f64) -> bool {
 /// How a lane comes about; one that is made from another comes after it.
 #[derive(Clone, Debug)]
 enum Made {
-    Loaded { input: usize, position: usize, single: bool },
-    Equal { lane: usize, value: f64 },
-    MissingLeft { lane: usize },
-    Member { lane: usize, set: Vec<f64>, missing_left: bool },
+    Loaded {
+        input: usize,
+        position: usize,
+        single: bool,
+    },
+    Equal {
+        lane: usize,
+        value: f64,
+    },
+    MissingLeft {
+        lane: usize,
+    },
+    /// The number of a value among all that the sets of its lane hold, as bits: NaN, any other value, then they.
+    Coded {
+        lane: usize,
+    },
+    /// A bit a code: whether it goes left. Codes beyond are not in the set.
+    Member {
+        codes: usize,
+        left: Vec<u64>,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -66,6 +90,7 @@ enum Key {
     Loaded(usize, usize, bool),
     Equal(usize, u64),
     MissingLeft(usize),
+    Coded(usize),
     Member(usize, Vec<u64>, bool),
 }
 
@@ -74,6 +99,8 @@ enum Key {
 pub struct Lanes {
     made: Vec<Made>,
     known: HashMap<Key, usize>,
+    /// By lane of codes: the values that have one, as bits, zero without a sign.
+    codes: HashMap<usize, BTreeMap<u64, usize>>,
 }
 
 impl Lanes {
@@ -93,14 +120,28 @@ impl Lanes {
         match &split.test {
             Test::OneOf(set) => {
                 let bits = set.iter().map(|value| value.to_bits()).collect();
-                let made = Made::Member { lane, set: set.clone(), missing_left: split.missing_left };
-                (self.lane(Key::Member(lane, bits, split.missing_left), made), 0.0)
+                let codes = self.lane(Key::Coded(lane), Made::Coded { lane });
+                let left = self.left(codes, set, split.missing_left);
+                (self.lane(Key::Member(lane, bits, split.missing_left), Made::Member { codes, left }), 0.0)
             }
             Test::AtMost(threshold) if split.missing_left && !matches!(column.read, Read::Equals(_)) => {
                 (self.lane(Key::MissingLeft(lane), Made::MissingLeft { lane }), *threshold)
             }
             Test::AtMost(threshold) => (lane, *threshold),
         }
+    }
+
+    /// A set as bits by code.
+    fn left(&mut self, codes: usize, set: &[f64], missing_left: bool) -> Vec<u64> {
+        let codes = self.codes.entry(codes).or_default();
+        let mut left = vec![if missing_left { 1 << MISSING } else { 0 }];
+        for value in set {
+            let next = OTHER + 1 + codes.len();
+            let code = *codes.entry((value + 0.0).to_bits()).or_insert(next);
+            left.resize(left.len().max(code / 64 + 1), 0);
+            left.iter_mut().skip(code / 64).take(1).for_each(|word| *word |= 1 << (code % 64));
+        }
+        left
     }
 
     fn lane(&mut self, key: Key, made: Made) -> usize {
@@ -131,18 +172,60 @@ impl Lanes {
                     let left = |x: f64| if x.is_nan() { f64::NEG_INFINITY } else { x };
                     block.iter_mut().zip(from(lane)).for_each(|(to, x)| *to = left(*x));
                 }
-                Made::Member { lane, set, missing_left } => {
-                    let left = |x: f64| if x.is_nan() { *missing_left } else { contains(set, x) };
+                Made::Coded { lane } => {
+                    let Some(codes) = self.codes.get(&at) else { continue };
                     let rows = block.iter_mut().zip(from(lane)).take(count);
-                    rows.for_each(|(to, x)| *to = f64::from(u8::from(!left(*x))));
+                    rows.for_each(|(to, x)| *to = f64::from_bits(code(codes, *x)));
+                }
+                Made::Member { codes, left } if left.len() <= FEW_WORDS && count > FEW_ROWS => {
+                    members(left, from(codes), block);
+                }
+                Made::Member { codes, left } => {
+                    let rows = block.iter_mut().zip(from(codes)).take(count);
+                    rows.for_each(|(to, code)| *to = f64::from(u8::from(!holds(left, code.to_bits()))));
                 }
             }
         }
     }
 }
 
-fn contains(set: &[f64], x: f64) -> bool {
-    set.binary_search_by(|value| value.total_cmp(&(x + 0.0))).is_ok()
+fn code(codes: &BTreeMap<u64, usize>, x: f64) -> u64 {
+    let code = if x.is_nan() { MISSING } else { *codes.get(&(x + 0.0).to_bits()).unwrap_or(&OTHER) };
+    code as u64
+}
+
+fn holds(left: &[u64], code: u64) -> bool {
+    let word = usize::try_from(code / 64).ok().and_then(|at| left.get(at));
+    word.is_some_and(|word| word >> (code % 64) & 1 == 1)
+}
+
+/// Zero where a code's bit is set, else one.
+fn members(left: &[u64], codes: &Block, block: &mut Block) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has been asked for what the function is compiled for.
+        return unsafe { members_avx2(left, codes, block) };
+    }
+    members_any(left, codes, block);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn members_avx2(left: &[u64], codes: &Block, block: &mut Block) {
+    members_any(left, codes, block);
+}
+
+/// Every word is shifted for every row: no row goes its own way.
+#[inline(always)]
+fn members_any(left: &[u64], codes: &Block, block: &mut Block) {
+    let mut found = [0_u64; BLOCK];
+    for (word, first) in left.iter().zip((0_u64..).step_by(64)) {
+        for (found, code) in found.iter_mut().zip(codes) {
+            let shift = code.to_bits().wrapping_sub(first);
+            *found |= if shift < 64 { word >> (shift & 63) } else { 0 };
+        }
+    }
+    block.iter_mut().zip(found).for_each(|(to, found)| *to = if found & 1 == 0 { 1.0 } else { 0.0 });
 }
 
 type Rows<'a> = std::iter::Take<std::slice::IterMut<'a, f64>>;

@@ -308,7 +308,7 @@ proptest! {
 
     #[test]
     fn trees_add_up_as_the_runtime_does(
-        (trees, values) in (trees(), prop_oneof![1..8_usize, 60..70_usize, 100..200_usize])
+        (trees, values) in (trees(), prop_oneof![3 => 1..8_usize, 3 => 60..70_usize, 3 => 100..200_usize, 1 => 1020..1100_usize])
             .prop_flat_map(|(trees, rows)| (Just(trees), values(rows))),
     ) {
         let graph = model(
@@ -390,6 +390,23 @@ fn stump(feature: usize) -> Trees {
     let sides = Box::new([Drawn::Leaf(1.0), Drawn::Leaf(2.0)]);
     let tree = Drawn::Split { feature, at: 0.5, missing_left: false, set: None, sides };
     Trees { trees: vec![(0, tree)], targets: 1, single: false }
+}
+
+#[test]
+fn sets_may_be_large() {
+    let tree = |set: Vec<f64>, missing_left| {
+        let sides = Box::new([Drawn::Leaf(1.0), Drawn::Leaf(2.0)]);
+        (0, Drawn::Split { feature: 0, at: 0.0, missing_left, set: Some(set), sides })
+    };
+    let numbers = |step| (0..1000).step_by(step).map(f64::from).collect();
+    let trees = vec![tree(numbers(7), false), tree(numbers(1), true), tree(vec![-0.0, 5.0, 998.0], true)];
+    let trees = Trees { trees, targets: 1, single: false };
+    let graph = model(&[trees.node("x", "y")], &[], &[port("x", 11, 1)], &[port("y", 11, 1)]);
+    for rows in [3, 1_500] {
+        let values: Vec<_> = (0..rows).map(|n| if n % 11 == 10 { f64::NAN } else { f64::from(n) }).collect();
+        let [plain, ours] = both(&graph, |session| answer(session, &values, 1, false));
+        assert_eq!(plain, ours);
+    }
 }
 
 #[test]
