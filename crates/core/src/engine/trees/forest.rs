@@ -15,6 +15,10 @@ use super::walk::Walk;
 
 /// Up to as many rows are walked: a block of bits costs the same for one row as for all.
 const FEW: usize = 4;
+/// Blocks at most that go through a tree of many leaves one after the other, while it is in a near cache.
+const TOGETHER: usize = 16;
+/// Lanes times blocks that are held meanwhile: 256 KiB.
+const HELD: usize = 512;
 
 /// The splits of one tree or of several alike.
 pub struct Shape {
@@ -162,41 +166,49 @@ impl Forest {
 
     fn add<T: Copy + Default + AddAssign>(&self, inputs: &[Matrix<'_>], rows: usize, weights: &[T], sums: &mut [T]) {
         sums.fill(T::default());
-        let mut blocks = vec![[0.0; BLOCK]; self.lanes.len()];
-        let mut ranks = Vec::new();
-        for first in (0..rows).step_by(BLOCK) {
-            let count = BLOCK.min(rows - first);
-            self.lanes.fill(inputs, first, count, &mut blocks);
+        let together = self.together().min(rows.div_ceil(BLOCK)).max(1);
+        let lanes = self.lanes.len().max(1);
+        let mut blocks = vec![[0.0; BLOCK]; lanes * together];
+        let rankings = self.bits.as_ref().map_or(1, |bits| bits.rankings().max(1));
+        let mut ranks = vec![[0; BLOCK]; rankings * together];
+        for first in (0..rows).step_by(BLOCK * together) {
+            let count = (BLOCK * together).min(rows - first);
             let Some(sums) = sums.get_mut(first * self.targets..(first + count) * self.targets) else { return };
-            match &self.bits {
-                Some(bits) if count > FEW => {
-                    ranks.resize(bits.rankings(), [0; BLOCK]);
-                    bits.rank(&blocks, &mut ranks);
-                    for run in &self.runs {
-                        match run.bits {
-                            Some(number) => self.add_bits(bits, number, run, &ranks, weights, sums),
-                            None => self.add_walked(run, &blocks, count, weights, sums),
-                        }
+            for (block, at) in blocks.chunks_exact_mut(lanes).zip((0..count).step_by(BLOCK)) {
+                self.lanes.fill(inputs, first + at, BLOCK.min(count - at), block);
+            }
+            if count <= FEW {
+                self.add_rows(&blocks, weights, sums);
+                continue;
+            }
+            if let Some(bits) = &self.bits {
+                let blocks = blocks.chunks_exact(lanes).take(count.div_ceil(BLOCK));
+                blocks.zip(ranks.chunks_exact_mut(rankings)).for_each(|(block, ranks)| bits.rank(block, ranks));
+            }
+            for run in &self.runs {
+                match &self.bits {
+                    Some(bits) if run.bits.is_some() => {
+                        let sums = sums.chunks_mut(BLOCK * self.targets);
+                        sums.zip(ranks.chunks_exact(rankings)).for_each(|(sums, ranks)| {
+                            self.add_bits(bits, run, ranks, weights, sums);
+                        });
                     }
+                    _ => self.add_walked(run, &blocks, weights, sums),
                 }
-                _ if count > FEW => {
-                    self.runs.iter().for_each(|run| self.add_walked(run, &blocks, count, weights, sums));
-                }
-                _ => self.add_rows(&blocks, weights, sums),
             }
         }
     }
 
-    fn add_bits<T: Copy + AddAssign>(
-        &self,
-        bits: &Bits,
-        number: usize,
-        run: &Run,
-        ranks: &[Leaves],
-        weights: &[T],
-        sums: &mut [T],
-    ) {
+    /// Blocks that are taken through a tree one after the other: as many as the nearer caches hold, if trees are large.
+    fn together(&self) -> usize {
+        let walked = self.runs.iter().any(|run| run.bits.is_none());
+        let held = HELD / self.lanes.len().max(1);
+        if walked { held.clamp(1, TOGETHER) } else { 1 }
+    }
+
+    fn add_bits<T: Copy + AddAssign>(&self, bits: &Bits, run: &Run, ranks: &[Leaves], weights: &[T], sums: &mut [T]) {
         let mut leaves = [[0_u8; BLOCK]; TREES];
+        let Some(number) = run.bits else { return };
         let shapes = self.shapes.get(run.shapes.clone()).unwrap_or(&[]);
         for (chunk, shapes) in shapes.chunks(TREES).enumerate() {
             let Some(leaves) = leaves.get_mut(..shapes.len()) else { return };
@@ -211,19 +223,15 @@ impl Forest {
         }
     }
 
-    fn add_walked<T: Copy + AddAssign>(
-        &self,
-        run: &Run,
-        blocks: &[Block],
-        count: usize,
-        weights: &[T],
-        sums: &mut [T],
-    ) {
+    fn add_walked<T: Copy + AddAssign>(&self, run: &Run, blocks: &[Block], weights: &[T], sums: &mut [T]) {
         let mut leaves = [0_u32; BLOCK];
         for at in run.shapes.clone() {
             let Some(shape) = self.shapes.get(at) else { return };
-            self.walk.rows(at, blocks, count, &mut leaves);
-            shape.add(self.targets, leaves.iter().map(|leaf| *leaf as usize), weights, sums);
+            let blocks = blocks.chunks_exact(self.lanes.len().max(1));
+            for (block, sums) in blocks.zip(sums.chunks_mut(BLOCK * self.targets)) {
+                self.walk.rows(at, block, sums.len() / self.targets, &mut leaves);
+                shape.add(self.targets, leaves.iter().map(|leaf| *leaf as usize), weights, sums);
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! Eight walks go on side by side, so that the processor has something to do while it waits for a node. A step has no
 //! branch: it goes to the left child, or to the one after it; a leaf leads to itself.
 
+use std::hint::select_unpredictable;
+
 use super::forest::{Branch, Shape};
 use super::lanes::{BLOCK, Block, goes_right};
 
@@ -89,7 +91,9 @@ impl Walk {
                     let inner = node.lane >> 31;
                     let lane = node.lane & 0_u32.wrapping_sub(inner) & !INNER;
                     let x = blocks.get(lane as usize).and_then(|block| block.get(row(walk))).copied();
-                    *at = node.left + (inner & u32::from(goes_right(x.unwrap_or(0.0), node.threshold)));
+                    let right = goes_right(x.unwrap_or(0.0), node.threshold);
+                    // A branch would be mistaken half of the time.
+                    *at = select_unpredictable(right, node.left + inner, node.left);
                 }
             }
             if *at == before {
