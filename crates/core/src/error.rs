@@ -46,6 +46,7 @@ codes! {
     UnknownRoute, "unknown_route", 404, "NotFoundError", 1, "No such path on this server.";
     UnknownModel, "unknown_model", 404, "NotFoundError", 1, "No model of that name.";
     UnknownVersion, "unknown_version", 404, "NotFoundError", 1, "The model is there, but not that version or alias.";
+    UnknownJob, "unknown_job", 404, "NotFoundError", 1, "No job of that id, or none any more.";
     MethodNotAllowed, "method_not_allowed", 405, "InputError", 1, "The path is there, but not for this method.";
     NotAcceptable, "not_acceptable", 406, "InputError", 1, "No answer can be given in a form that `Accept` allows.";
     BodyTooLarge, "body_too_large", 413, "InputError", 1, "The body is over `limit_body_bytes`.";
@@ -63,6 +64,12 @@ codes! {
     WrongFormat, "wrong_format", 422, "InputError", 1, "A date or time that is not ISO 8601, or has a zone where none belongs.";
     WrongShape, "wrong_shape", 422, "InputError", 1, "A tensor, a list of rows or a set of columns of another shape.";
     ScoreConflict, "score_conflict", 409, "InputError", 1, "The folder that predictions go to holds those of another run.";
+    JobConflict, "job_conflict", 409, "InputError", 1, "Another job has that id, or the job is in a state where this cannot be done.";
+    JobUnfinished, "job_unfinished", 409, "InputError", 1, "The job has no result, or none yet.";
+    JobCancelled, "job_cancelled", 409, "InputError", 1, "The job was cancelled.";
+    JobStoreFull, "job_store_full", 429, "OverloadedError", 1, "The job store or its disk is full.";
+    JobStoreFailed, "job_store_failed", 500, "InternalError", 2, "The job store cannot be read or written.";
+    JobsUnavailable, "jobs_unavailable", 503, "OverloadedError", 1, "This server keeps no jobs, or another one has its store.";
     Overloaded, "overloaded", 503, "OverloadedError", 1, "The model's queue is full.";
     Draining, "draining", 503, "OverloadedError", 1, "The server is stopping.";
     NotReady, "not_ready", 503, "OverloadedError", 1, "The server has not finished loading its models, or a model's workers do not stay up.";

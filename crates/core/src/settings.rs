@@ -235,6 +235,12 @@ settings! {
         "How long a client may take to send a request's head, or pause while it sends a body or takes an answer.";
     max_connections: usize = 10_000, Form::Int { minimum: 1, maximum: 1_000_000 }, Serve,
         "Most connections at once; more wait to be accepted.";
+    jobs: String = "auto".to_owned(), Form::Text, Serve,
+        "Folder where asynchronous predictions are kept; auto is `jobs` in the registry, off keeps none.";
+    limit_jobs_bytes: usize = 8 << 30, Form::Int { minimum: 1, maximum: 1 << 50 }, Serve,
+        "Most bytes of the job store; a job above is answered 429.";
+    job_ttl_s: f64 = 86_400.0, Form::Float { minimum: 0.0, maximum: 1e9 }, Serve,
+        "How long a job is kept after it has ended, unless it says otherwise.";
     access_log: bool = false, Form::Bool, Serve,
         "Whether each request is logged, in one line on stderr.";
 }

@@ -135,7 +135,7 @@ fn open_folder(path: &Path) -> io::Result<File> {
 }
 
 /// Whether the lock of an open folder could be had at once; it is kept until the file is dropped.
-fn try_lock(file: &File) -> bool {
+pub(crate) fn try_lock(file: &File) -> bool {
     // SAFETY: `flock` takes a descriptor, which is open for as long as `file` is borrowed, and touches no memory.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }

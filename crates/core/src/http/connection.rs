@@ -266,6 +266,11 @@ impl Connection {
         self.input.get(head.path.clone()).and_then(|p| std::str::from_utf8(p).ok()).unwrap_or("/")
     }
 
+    /// What stands behind the path's question mark.
+    pub fn query(&self, head: &Head) -> &str {
+        self.input.get(head.query.clone()).and_then(|q| std::str::from_utf8(q).ok()).unwrap_or_default()
+    }
+
     /// Drops the request that was answered from the buffer.
     fn consume(&mut self) {
         if self.answering >= self.input.len() {

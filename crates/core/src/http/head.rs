@@ -20,6 +20,7 @@ pub enum Method {
     Get,
     Head,
     Post,
+    Delete,
     Other,
 }
 
@@ -59,6 +60,8 @@ pub struct Head {
     pub method: Method,
     /// The path, without the query.
     pub path: Range<usize>,
+    /// What stands behind the path's question mark.
+    pub query: Range<usize>,
     pub framing: Framing,
     pub content: Content,
     pub accept: Accept,
@@ -96,9 +99,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
             Some("GET") => Method::Get,
             Some("HEAD") => Method::Head,
             Some("POST") => Method::Post,
+            Some("DELETE") => Method::Delete,
             _ => Method::Other,
         },
         path: path(bytes, request.path.unwrap_or("/"))?,
+        query: query(bytes, request.path.unwrap_or("/"))?,
         framing: Framing::None,
         content: Content::Json,
         accept: Accept::Any,
@@ -204,6 +209,12 @@ fn place(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
     let start = (part.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
     let end = start.checked_add(part.len())?;
     (bytes.get(start..end)? == part).then_some(start..end)
+}
+
+/// The query of a target; empty if it has none.
+fn query(bytes: &[u8], target: &str) -> Result<Range<usize>> {
+    let Some((_, query)) = target.split_once('?') else { return Ok(0..0) };
+    place(bytes, query.as_bytes()).ok_or_else(|| malformed("the request's target cannot be read"))
 }
 
 /// The path of a target, in origin or absolute form, without its query.

@@ -1,13 +1,15 @@
 //! HTTP/1.1, hand-written on tokio: one event loop a thread, requests parsed where they were read.
 //!
 //! [`head`] reads a request's head, [`chunks`] a chunked body, [`connection`] runs one connection, [`routes`] says what a path means,
-//! [`predict`] answers the hot one, [`event_loop`] gathers one turn's rows for the batchers, and
+//! [`predict`] answers the hot one, [`jobs`] those of asynchronous predictions, [`event_loop`] gathers one turn's rows for the batchers, and
 //! [`respond`] writes answers.
 
 mod chunks;
 pub mod connection;
 pub mod event_loop;
 pub mod head;
+mod jobs;
 pub mod predict;
+mod query;
 pub mod respond;
 pub mod routes;

@@ -8,21 +8,21 @@ use std::time::Instant;
 use crate::batcher::{Answer, deadline_exceeded};
 use crate::catalog::Served;
 use crate::error::{Code, Error, Result};
+use crate::exchange::{self, Media};
 use crate::values::json_in::{Form, JsonReader};
-use crate::values::{RowBuffer, arrow_in, arrow_out};
 
 use super::connection::{Connection, Request};
 use super::event_loop::Waiting;
 use super::head::{Accept, Content, Head};
-use super::respond::{Closing, JSON};
+use super::respond::Closing;
 use super::routes;
 
 /// Bodies over this many bytes are read, and answers over [`WIDE_VALUES`] written, beside the event loop, so that
 /// other connections do not wait for them.
-const WIDE_BYTES: usize = 256 * 1024;
+pub const WIDE_BYTES: usize = 256 * 1024;
 const WIDE_VALUES: usize = 32 * 1024;
 /// The status counted for a client that went away: the one nginx gives it.
-const GONE: u16 = 499;
+pub const GONE: u16 = 499;
 
 /// Answers a prediction into the connection's output; false if the client went away meanwhile.
 pub async fn answer(
@@ -58,13 +58,6 @@ struct Reply {
     rows: usize,
 }
 
-/// How the body is read, and the answer written.
-#[derive(Clone, Copy, PartialEq)]
-enum Media {
-    Json,
-    Arrow,
-}
-
 /// The whole way of a prediction; `None` if the client went away meanwhile.
 async fn predict(connection: &mut Connection, request: &Request, served: &Arc<Served>) -> Result<Option<Reply>> {
     let (input, output) = media(&request.head)?;
@@ -80,7 +73,11 @@ async fn predict(connection: &mut Connection, request: &Request, served: &Arc<Se
     write(served, answer, output, form).await.map(Some)
 }
 
-fn media(head: &Head) -> Result<(Media, Media)> {
+/// How the body is read, and the answer written.
+///
+/// # Errors
+/// `unsupported_media_type`, `not_acceptable`.
+pub fn media(head: &Head) -> Result<(Media, Media)> {
     let unsupported =
         |what: &'static str, hint: &'static str| Err(Error::new(Code::UnsupportedMediaType, what).hint(hint));
     let input = match head.content {
@@ -116,30 +113,23 @@ async fn read(
     deadline: Option<Instant>,
 ) -> Result<(Option<Waiting>, Form)> {
     let event_loop = &connection.event_loop;
-    let limit_rows = served.limit_rows;
     let body = connection.body(request);
-    let parse = move |served: &Served, body: &[u8], reader: &mut JsonReader, buffer: &mut RowBuffer| {
-        let plan = &served.batcher.model.plan;
-        match input {
-            Media::Json => reader.read(body, plan, buffer, limit_rows),
-            Media::Arrow => arrow_in::read_stream(body, plan, buffer, limit_rows).map(|rows| (rows, Form::Rows)),
-        }
-    };
     if body.len() <= WIDE_BYTES {
-        return event_loop.stage(served, deadline, |reader, buffer| parse(served, body, reader, buffer));
+        return event_loop
+            .stage(served, deadline, |reader, buffer| exchange::read(served, input, body, reader, buffer));
     }
     served.batcher.admit(0, 1)?;
     let (owner, body) = (served.clone(), body.to_vec());
     let (buffer, form) = beside(move || {
         let mut buffer = owner.batcher.model.plan.buffer();
-        parse(&owner, &body, &mut JsonReader::default(), &mut buffer).map(|(_, form)| (buffer, form))
+        exchange::read(&owner, input, &body, &mut JsonReader::default(), &mut buffer).map(|(_, form)| (buffer, form))
     })
     .await?;
     Ok((event_loop.submit(served, deadline, buffer)?, form))
 }
 
 /// Runs work on a thread of its own.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|_| Err(Error::new(Code::Internal, "reading or writing a large body panicked")))
@@ -163,33 +153,14 @@ async fn wait(connection: &mut Connection, mut waiting: Waiting, deadline: Optio
 }
 
 async fn write(served: &Arc<Served>, answer: Option<Answer>, output: Media, form: Form) -> Result<Reply> {
-    let answer = match answer {
-        Some(answer) => answer,
-        None => {
-            let buffer = served.batcher.model.plan.buffer();
-            Answer { outputs: Arc::new(served.batcher.model.engine.run(&buffer, 0..0)?), start: 0, rows: 0 }
-        }
-    };
+    let answer = answer.map_or_else(|| exchange::nothing(served), Ok)?;
+    let (rows, media_type) = (answer.rows, output.name());
     let values = answer.rows * answer.outputs.columns.iter().map(|(_, width)| width).sum::<usize>();
-    if values <= WIDE_VALUES {
-        return encode(served, &answer, output, form);
-    }
-    let served = served.clone();
-    beside(move || encode(&served, &answer, output, form)).await
-}
-
-fn encode(served: &Served, answer: &Answer, output: Media, form: Form) -> Result<Reply> {
-    let model = &served.batcher.model;
-    match output {
-        Media::Json => {
-            let mut body = Vec::with_capacity(128 + answer.rows * 64);
-            model.json.write(&mut body, &answer.outputs, answer.start, answer.rows, form);
-            Ok(Reply { media_type: JSON, body, rows: answer.rows })
-        }
-        Media::Arrow => {
-            let outputs = answer.outputs.slice(answer.start..answer.start + answer.rows);
-            let body = arrow_out::stream(&model.schema, outputs)?;
-            Ok(Reply { media_type: arrow_out::MEDIA_TYPE, body, rows: answer.rows })
-        }
-    }
+    let body = if values <= WIDE_VALUES {
+        exchange::write(served, &answer, output, form)?
+    } else {
+        let served = served.clone();
+        beside(move || exchange::write(&served, &answer, output, form)).await?
+    };
+    Ok(Reply { media_type, body, rows })
 }

@@ -68,7 +68,7 @@ pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, e
 /// Appends an error's answer, and gives its status; `extra` is more header lines, each after a line break.
 pub fn error(out: &mut Vec<u8>, frame: &Frame, error: &Error, extra: &str) -> u16 {
     let status = error.code().status();
-    let retry = matches!(error.code(), Code::Overloaded | Code::NotReady | Code::Draining);
+    let retry = matches!(error.code(), Code::Overloaded | Code::NotReady | Code::Draining | Code::JobStoreFull);
     let extra = if retry { "\r\nretry-after: 1" } else { extra };
     answer(out, frame, status, JSON, extra, &error_body(error, frame.request_id));
     status
@@ -99,13 +99,16 @@ fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "200 OK",
+        202 => "202 Accepted",
         400 => "400 Bad Request",
         404 => "404 Not Found",
         405 => "405 Method Not Allowed",
         406 => "406 Not Acceptable",
+        409 => "409 Conflict",
         413 => "413 Content Too Large",
         415 => "415 Unsupported Media Type",
         422 => "422 Unprocessable Content",
+        429 => "429 Too Many Requests",
         431 => "431 Request Header Fields Too Large",
         503 => "503 Service Unavailable",
         504 => "504 Gateway Timeout",

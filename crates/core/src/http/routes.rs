@@ -11,7 +11,9 @@ use crate::log::Access;
 
 use super::connection::{Connection, Request};
 use super::head::Method;
+use super::jobs::{self, Action};
 use super::predict;
+use super::query::decoded;
 use super::respond::{self, Closing, Frame, JSON};
 
 /// A path of this server.
@@ -23,6 +25,12 @@ enum Route<'a> {
     Models,
     Model(Cow<'a, str>),
     Predict(Cow<'a, str>),
+    /// `/models/{name}/jobs`.
+    ModelJobs(Cow<'a, str>),
+    /// `/jobs`.
+    Jobs,
+    /// `/jobs/{id}`, and what follows it.
+    Job(&'a str, &'a str),
     Unknown,
 }
 
@@ -30,39 +38,27 @@ fn route(path: &str) -> Route<'_> {
     if let Some(rest) = path.strip_prefix("/models/") {
         return match rest.split_once('/') {
             Some((reference, "predict")) => decoded(reference).map_or(Route::Unknown, Route::Predict),
+            Some((reference, "jobs")) => decoded(reference).map_or(Route::Unknown, Route::ModelJobs),
             None if !rest.is_empty() => decoded(rest).map_or(Route::Unknown, Route::Model),
             _ => Route::Unknown,
         };
     }
+    if let Some(rest) = path.strip_prefix("/jobs/") {
+        let (id, rest) = rest.split_once('/').map_or((rest, None), |(id, rest)| (id, Some(rest)));
+        return match rest {
+            None if !id.is_empty() => Route::Job(id, ""),
+            Some(rest @ ("result" | "retry")) if !id.is_empty() => Route::Job(id, rest),
+            _ => Route::Unknown,
+        };
+    }
     match path {
+        "/jobs" => Route::Jobs,
         "/health/live" | "/v2/health/live" => Route::Live,
         "/health/ready" | "/v2/health/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
         "/models" => Route::Models,
         _ => Route::Unknown,
     }
-}
-
-/// A path segment with its percent-escapes undone; `None` where they are no UTF-8.
-fn decoded(segment: &str) -> Option<Cow<'_, str>> {
-    if !segment.contains('%') {
-        return Some(Cow::Borrowed(segment));
-    }
-    let (mut bytes, mut rest) = (Vec::with_capacity(segment.len()), segment.as_bytes());
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(if byte == b'%' {
-            let (digits, after) = rest.split_at_checked(2)?;
-            rest = after;
-            if !digits.iter().all(u8::is_ascii_hexdigit) {
-                return None;
-            }
-            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
-        } else {
-            byte
-        });
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 /// Answers a request into the connection's output; false if the client went away meanwhile.
@@ -77,6 +73,7 @@ pub async fn answer(connection: &mut Connection, request: &Request, close: bool)
             return predict::answer(connection, request, found, closing).await;
         }
         Route::Predict(_) => Err((method_not_allowed("POST"), "\r\nallow: POST")),
+        Route::ModelJobs(_) | Route::Jobs | Route::Job(..) => return answer_job(connection, request, closing).await,
         Route::Unknown => Err((unknown_route(), "")),
         _ if !matches!(head.method, Method::Get | Method::Head) => {
             Err((method_not_allowed("GET"), "\r\nallow: GET, HEAD"))
@@ -89,6 +86,33 @@ pub async fn answer(connection: &mut Connection, request: &Request, close: bool)
     };
     log_access(connection, request, status, 0);
     true
+}
+
+/// Answers on the routes of jobs; false if the client went away meanwhile.
+async fn answer_job(connection: &mut Connection, request: &Request, closing: Closing) -> bool {
+    let head = &request.head;
+    let (method, path) = (head.method, connection.path(head).to_owned());
+    let route = route(&path);
+    let (reads, head_only) = (matches!(method, Method::Get | Method::Head), method == Method::Head);
+    let action = match &route {
+        Route::ModelJobs(reference) if method == Method::Post => Ok(Action::Submit(reference)),
+        Route::ModelJobs(_) => Err(("POST", "\r\nallow: POST")),
+        Route::Job(id, "result") if reads => Ok(Action::Result(id)),
+        Route::Job(id, "") if reads => Ok(Action::Show(id)),
+        Route::Job(id, "") if method == Method::Delete => Ok(Action::Cancel(id)),
+        Route::Job(id, "retry") if method == Method::Post => Ok(Action::Retry(id)),
+        Route::Job(_, "retry") => Err(("POST", "\r\nallow: POST")),
+        Route::Job(_, "") => Err(("GET or DELETE", "\r\nallow: GET, HEAD, DELETE")),
+        Route::Jobs if reads => Ok(Action::List),
+        _ => Err(("GET", "\r\nallow: GET, HEAD")),
+    };
+    let status = match action {
+        Ok(action) => jobs::answer(connection, request, &action, closing, head_only).await,
+        Err((method, allowed)) => Some(refuse(connection, closing, head_only, &method_not_allowed(method), allowed)),
+    };
+    let gone = status.is_none();
+    log_access(connection, request, status.unwrap_or(predict::GONE), 0);
+    !gone
 }
 
 /// Appends an answer of 200 to the connection's output.
@@ -114,6 +138,7 @@ pub fn log_access(connection: &Connection, request: &Request, status: u16, rows:
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::Post => "POST",
+            Method::Delete => "DELETE",
             Method::Other => "-",
         };
         shared.log.access(&Access {
@@ -153,7 +178,7 @@ fn plain(connection: &Connection, route: &Route) -> Result<Body> {
             let catalog = shared.catalog()?;
             json(describe(catalog, catalog.find(reference)?))
         }
-        Route::Predict(_) | Route::Unknown => Err(unknown_route()),
+        _ => Err(unknown_route()),
     }
 }
 
@@ -206,7 +231,7 @@ fn engine(served: Option<&std::sync::Arc<Served>>) -> Option<&'static str> {
 
 fn unknown_route() -> Error {
     Error::new(Code::UnknownRoute, "there is no such path")
-        .hint("predictions are at POST /models/{name}/predict; also GET /models, /health/ready, /metrics")
+        .hint("predictions are at POST /models/{name}/predict; also GET /models, /jobs, /health/ready, /metrics")
 }
 
 fn method_not_allowed(allowed: &str) -> Error {

@@ -21,10 +21,13 @@ use crate::engine::Model;
 use crate::engine::model::Options;
 use crate::engine::worker::Launch;
 use crate::error::{Code, Error, Result};
+use crate::jobs::Jobs;
 use crate::log::{Level, Log};
 use crate::metrics::{self, ServerMetrics};
 use crate::settings::{ServeSettings, Settings};
 
+/// What stands before the folder of a job store that nobody asked for by its path.
+const AUTO_JOBS: &str = "auto";
 const BACKLOG: i32 = 4_096;
 /// Most bytes of the buffers that one request's rows and answers take, strings aside.
 const LIMIT_REQUEST_BYTES: usize = 256 << 20;
@@ -64,6 +67,7 @@ pub struct Shared {
     pub log: Log,
     stage: watch::Sender<Stage>,
     catalog: OnceLock<Catalog>,
+    jobs: OnceLock<Result<Arc<Jobs>>>,
     /// Connections with a request under way.
     busy: AtomicUsize,
     /// Connections open.
@@ -102,6 +106,17 @@ impl Shared {
             Error::new(Code::NotReady, "the models are still being loaded")
                 .hint("wait for GET /health/ready to say 200")
         })
+    }
+
+    /// The asynchronous predictions.
+    ///
+    /// # Errors
+    /// `not_ready` while the models are being loaded, `jobs_unavailable`.
+    pub fn jobs(&self) -> Result<Arc<Jobs>> {
+        match self.jobs.get() {
+            Some(jobs) => jobs.clone(),
+            None => self.catalog().and(Err(no_jobs())),
+        }
     }
 
     /// Whether the server wants new work.
@@ -185,6 +200,7 @@ impl Server {
             log,
             stage: watch::Sender::new(Stage::Loading),
             catalog: OnceLock::new(),
+            jobs: OnceLock::new(),
             busy: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
@@ -292,6 +308,7 @@ impl Keeper {
         let loops = loops::start(&self.shared, listener, threads);
         let mut engines = Vec::new();
         let loaded = loops.as_ref().map_err(Clone::clone).and_then(|_| self.load(threads, &mut engines));
+        let loaded = loaded.and_then(|()| self.start_jobs());
         if let Err(error) = &loaded {
             self.shared.log.error(format_args!("{error}"));
             self.shared.advance(Stage::Stopped);
@@ -301,6 +318,9 @@ impl Keeper {
         self.tell(|outcome| outcome.loaded = Some(loaded));
         for thread in loops.unwrap_or_default() {
             let _ = thread.join();
+        }
+        if let Some(Ok(jobs)) = self.shared.jobs.get() {
+            jobs.stop();
         }
         for (batcher, _) in &engines {
             batcher.close();
@@ -313,6 +333,28 @@ impl Keeper {
             }
         }
         self.tell(|outcome| outcome.stopped = true);
+    }
+
+    /// Opens the job store. One that another server has is no reason not to serve, unless it was asked for by its path.
+    fn start_jobs(&self) -> Result<()> {
+        let settings = &self.shared.settings;
+        let (is_own, folder) = match settings.jobs.strip_prefix(AUTO_JOBS) {
+            Some(folder) => (true, folder),
+            None => (false, settings.jobs.as_str()),
+        };
+        if matches!(folder, "" | "off") {
+            return Ok(());
+        }
+        let jobs = Jobs::start(Path::new(folder), &self.shared).map(Arc::new);
+        if let Err(error) = &jobs {
+            if !is_own {
+                return Err(error.clone());
+            }
+            self.shared.log.warning(format_args!("{error}; predictions online go on"));
+        }
+        // Nobody else sets it.
+        let _ = self.shared.jobs.set(jobs);
+        Ok(())
     }
 
     fn tell(&self, change: impl FnOnce(&mut Outcome)) {
@@ -366,6 +408,10 @@ impl Keeper {
         let _ = self.shared.catalog.set(catalog);
         Ok(())
     }
+}
+
+fn no_jobs() -> Error {
+    Error::new(Code::JobsUnavailable, "this server keeps no jobs").hint("start it with --jobs PATH")
 }
 
 fn load_model(spec: &ModelSpec, settings: &Settings, runtime: &Path, shared: &Shared) -> Result<Model> {

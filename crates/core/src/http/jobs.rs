@@ -1,0 +1,229 @@
+//! The routes of jobs: submit, look, wait, fetch, cancel, try again, list.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::catalog::Served;
+use crate::error::{Code, Error, Result};
+use crate::exchange::{self, Media};
+use crate::jobs::Jobs;
+use crate::jobs::job::{Body, NewJob, Record, State, check_id, make_id, now};
+use crate::values::json_in::JsonReader;
+
+use super::connection::{Connection, Request};
+use super::predict::{WIDE_BYTES, beside, media};
+use super::query;
+use super::respond::{self, Closing, Frame, JSON};
+
+/// Longest wait for a job's end, in seconds.
+const LIMIT_WAIT_S: f64 = 60.0;
+/// Longest time that a job may be put off, wait or be kept, in seconds.
+const LIMIT_LATER_S: f64 = 1e9;
+const LIMIT_PRIORITY: f64 = 1_000.0;
+/// Jobs of a page, unless the caller says how many.
+const PAGE: usize = 100;
+const LIMIT_PAGE: f64 = 1_000.0;
+
+/// What a path means for jobs.
+#[derive(Debug, PartialEq)]
+pub enum Action<'a> {
+    Submit(&'a str),
+    Show(&'a str),
+    Result(&'a str),
+    Cancel(&'a str),
+    Retry(&'a str),
+    List,
+}
+
+/// An answer that is no error.
+pub struct Reply {
+    status: u16,
+    media_type: &'static str,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+/// Answers into the connection's output and gives the status; `None` if the client went away meanwhile.
+pub async fn answer(
+    connection: &mut Connection,
+    request: &Request,
+    action: &Action<'_>,
+    closing: Closing,
+    head_only: bool,
+) -> Option<u16> {
+    let found = match act(connection, request, action).await {
+        Ok(reply) => Ok(reply?),
+        Err(error) => Err(error),
+    };
+    let event_loop = connection.event_loop.clone();
+    let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &event_loop.date() };
+    Some(match found {
+        Ok(reply) => {
+            let location = reply.location.map(|path| format!("\r\nlocation: {path}")).unwrap_or_default();
+            respond::answer(&mut connection.output, &frame, reply.status, reply.media_type, &location, &reply.body);
+            reply.status
+        }
+        Err(error) => respond::error(&mut connection.output, &frame, &error, ""),
+    })
+}
+
+async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>) -> Result<Option<Reply>> {
+    let jobs = connection.event_loop.shared.jobs()?;
+    let query = connection.query(&request.head).to_owned();
+    let record = match action {
+        Action::Submit(reference) => return submit(connection, request, &jobs, reference, &query).await.map(Some),
+        Action::Show(id) => return show(connection, &jobs, id, &query).await,
+        Action::List => return list(jobs, &query).await.map(Some),
+        Action::Result(id) => {
+            query::values(&query, [])?;
+            return result(jobs, id).await.map(Some);
+        }
+        Action::Cancel(id) => {
+            query::values(&query, [])?;
+            jobs.cancel(id).await?
+        }
+        Action::Retry(id) => {
+            query::values(&query, [])?;
+            jobs.retry(id).await?
+        }
+    };
+    let status = if matches!(action, Action::Retry(_)) { 202 } else { 200 };
+    Ok(Some(told(status, record.to_text(None), None)))
+}
+
+/// Judges the rows as a prediction would, and has the job kept.
+async fn submit(
+    connection: &Connection,
+    request: &Request,
+    jobs: &Jobs,
+    reference: &str,
+    query: &str,
+) -> Result<Reply> {
+    let shared = &connection.event_loop.shared;
+    let served = shared.catalog()?.find(reference)?.clone();
+    let (input, output) = media(&request.head)?;
+    let [id, priority, deadline_s, not_before_s, ttl_s] =
+        query::values(query, ["id", "priority", "deadline_s", "not_before_s", "ttl_s"])?;
+    let id = match id {
+        Some(id) => check_id(&id).map(|()| id)?,
+        None => make_id()?,
+    };
+    let later = |name, value: Option<String>| query::number(name, value.as_deref(), 0.0, LIMIT_LATER_S);
+    let priority = query::number("priority", priority.as_deref(), -LIMIT_PRIORITY, LIMIT_PRIORITY)?;
+    let (deadline, not_before) = (later("deadline_s", deadline_s)?, later("not_before_s", not_before_s)?);
+    let ttl_s = later("ttl_s", ttl_s)?.unwrap_or(shared.settings.job_ttl_s);
+    let body = connection.body(request).to_vec();
+    let (rows, body) = judged(&served, input, body).await?;
+    let mut digest = Sha256::new();
+    for part in [reference.as_bytes(), input.name().as_bytes(), output.name().as_bytes()] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest.update(&body);
+    let job = NewJob {
+        id,
+        model: reference.to_owned(),
+        input,
+        output,
+        digest: digest.finalize().into(),
+        body,
+        rows,
+        #[expect(clippy::cast_possible_truncation, reason = "a thousand at most")]
+        priority: priority.unwrap_or(0.0) as i64,
+        not_before: not_before.map(|wait| now() + wait),
+        deadline: deadline.map(|wait| now() + wait),
+        ttl_s,
+    };
+    let record = jobs.submit(job).await?;
+    Ok(told(202, record.to_text(None), Some(format!("/jobs/{}", record.id))))
+}
+
+/// Reads the rows as they will be read when they are scored, so that bad input is refused at once.
+async fn judged(served: &Arc<Served>, input: Media, body: Vec<u8>) -> Result<(usize, Vec<u8>)> {
+    let (owner, length) = (served.clone(), body.len());
+    let judge = move || {
+        let mut buffer = owner.batcher.spare_buffer();
+        let read = exchange::read(&owner, input, &body, &mut JsonReader::default(), &mut buffer);
+        owner.batcher.give_back(buffer);
+        read.map(|(rows, _)| (rows, body))
+    };
+    if length <= WIDE_BYTES { judge() } else { beside(judge).await }
+}
+
+/// A job's record, once it has ended or the wait is over; `None` if the client went away.
+async fn show(connection: &mut Connection, jobs: &Arc<Jobs>, id: &str, query: &str) -> Result<Option<Reply>> {
+    let [wait_s] = query::values(query, ["wait_s"])?;
+    let wait_s = query::number("wait_s", wait_s.as_deref(), 0.0, LIMIT_WAIT_S)?.unwrap_or(0.0);
+    let until = Instant::now() + Duration::from_secs_f64(wait_s);
+    loop {
+        // Watched before it is looked at, so that no end is missed.
+        let ended = jobs.watch(id);
+        let (owner, wanted) = (jobs.clone(), id.to_owned());
+        let (record, result) = beside(move || owner.find(&wanted)).await?;
+        if record.state.has_ended() || Instant::now() >= until {
+            return Ok(Some(told(200, record.to_text(result.as_ref()), None)));
+        }
+        let mut ended = pin!(tokio::time::timeout_at(until.into(), ended));
+        let stays = poll_fn(|context| {
+            if ended.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            if connection.poll_gone(context) { Poll::Ready(false) } else { Poll::Pending }
+        });
+        if !stays.await {
+            return Ok(None);
+        }
+    }
+}
+
+/// The prediction's own answer.
+async fn result(jobs: Arc<Jobs>, id: &str) -> Result<Reply> {
+    let id = id.to_owned();
+    let (record, result) = beside(move || jobs.find(&id)).await?;
+    match (record.state, result) {
+        (State::Succeeded, Some(Body { media, bytes })) => {
+            Ok(Reply { status: 200, media_type: media.name(), location: None, body: bytes })
+        }
+        (State::Cancelled, _) => Err(Error::new(Code::JobCancelled, "the job was cancelled")),
+        (State::Expired, _) => {
+            Err(Error::new(Code::DeadlineExceeded, "the job's deadline passed before it was scored"))
+        }
+        (State::Failed, _) => Err(Error::new(Code::JobUnfinished, "the job has failed")
+            .hint("GET /jobs/{id} tells its error; POST /jobs/{id}/retry queues it again")),
+        (state, _) => Err(Error::new(Code::JobUnfinished, format!("the job is {}", state.as_str()))
+            .hint("wait for it with GET /jobs/{id}?wait_s=30")),
+    }
+}
+
+async fn list(jobs: Arc<Jobs>, query: &str) -> Result<Reply> {
+    let [state, model, limit, after] = query::values(query, ["state", "model", "limit", "after"])?;
+    let malformed = |message: &'static str| Error::new(Code::MalformedRequest, message);
+    let state = match state.as_deref().map(State::from_word) {
+        Some(None) => {
+            let words: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
+            return Err(malformed("the query's state is none that a job has").hint(words.join(", ")));
+        }
+        state => state.flatten(),
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to a thousand")]
+    let limit = query::number("limit", limit.as_deref(), 1.0, LIMIT_PAGE)?.map_or(PAGE, |limit| limit as usize);
+    let before = match after.as_deref().map(str::parse::<i64>) {
+        Some(Err(_)) => return Err(malformed("the query's after is not what an earlier page gave as next")),
+        Some(Ok(place)) => place,
+        None => i64::MAX,
+    };
+    let found = beside(move || jobs.list(state, model.as_deref(), before, limit + 1)).await?;
+    let next = found.get(limit).and_then(|_| found.get(limit - 1)).map(|record| record.place.to_string());
+    let page: Vec<Value> = found.iter().take(limit).map(Record::to_json).collect();
+    Ok(told(200, json!({"jobs": page, "next": next}).to_string().into_bytes(), None))
+}
+
+fn told(status: u16, body: Vec<u8>, location: Option<String>) -> Reply {
+    Reply { status, media_type: JSON, location, body }
+}

@@ -1,0 +1,222 @@
+//! A job: what it asks for, the states it goes through, and how it is told in JSON.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Code, Error, Result};
+use crate::exchange::Media;
+
+/// Longest result that is told within a job's record, in bytes; a longer one has an address of its own.
+const LIMIT_INLINE_BYTES: usize = 64 * 1024;
+/// Longest id, in bytes.
+const LIMIT_ID_BYTES: usize = 128;
+
+/// Where a job is on its way. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Queued = 0,
+    Running = 1,
+    Succeeded = 2,
+    Failed = 3,
+    Cancelled = 4,
+    Expired = 5,
+}
+
+impl State {
+    /// Every state, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Expired];
+
+    /// The state as programs see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// A state by its number.
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state as i64 == number)
+    }
+
+    /// A state by its word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether nothing more happens to the job by itself.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// A job to be taken in.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub id: String,
+    /// As the caller named it.
+    pub model: String,
+    pub input: Media,
+    pub output: Media,
+    pub body: Vec<u8>,
+    /// What tells this request from another one of the same id.
+    pub digest: [u8; 32],
+    pub rows: usize,
+    /// Greater first.
+    pub priority: i64,
+    /// Seconds since 1970, as all times of jobs.
+    pub not_before: Option<f64>,
+    pub deadline: Option<f64>,
+    /// How long it is kept after it has ended, in seconds.
+    pub ttl_s: f64,
+}
+
+/// A job that was handed out to be scored.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub place: i64,
+    pub id: String,
+    pub model: String,
+    pub input: Media,
+    pub output: Media,
+    pub body: Vec<u8>,
+    pub attempts: u32,
+    pub deadline: Option<f64>,
+}
+
+/// How a job that was handed out came back.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub place: i64,
+    pub id: String,
+    pub how: Ending,
+}
+
+#[derive(Clone, Debug)]
+pub enum Ending {
+    Succeeded {
+        version: u64,
+        body: Vec<u8>,
+    },
+    Failed(Error),
+    /// Its deadline has passed.
+    Expired,
+    /// It is queued again, until then.
+    Again {
+        not_before: f64,
+    },
+}
+
+/// A result as it was written.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub media: Media,
+    pub bytes: Vec<u8>,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub id: String,
+    pub model: String,
+    pub version: Option<u64>,
+    pub state: State,
+    pub rows: u64,
+    pub priority: i64,
+    pub attempts: u32,
+    pub created: f64,
+    pub started: Option<f64>,
+    pub finished: Option<f64>,
+    pub not_before: Option<f64>,
+    pub deadline: Option<f64>,
+    pub expires: Option<f64>,
+    /// The JSON of its error.
+    pub error: Option<String>,
+    /// Its place in the order of submission.
+    pub place: i64,
+}
+
+impl Record {
+    /// The record as programs see it.
+    pub fn to_json(&self) -> Value {
+        let mut told = Map::new();
+        let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
+        put("id", json!(self.id));
+        put("model", json!(self.model));
+        put("version", json!(self.version));
+        put("state", json!(self.state.as_str()));
+        put("rows", json!(self.rows));
+        put("priority", json!(self.priority));
+        put("attempts", json!(self.attempts));
+        put("created", json!(self.created));
+        put("started", json!(self.started));
+        put("finished", json!(self.finished));
+        put("not_before", json!(self.not_before));
+        put("deadline", json!(self.deadline));
+        put("expires", json!(self.expires));
+        if self.state == State::Succeeded {
+            put("result_url", json!(format!("/jobs/{}/result", self.id)));
+        }
+        if let Some(error) = self.error.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+            put("error", error);
+        }
+        Value::Object(told)
+    }
+
+    /// The record as text, with its result in it if that is short JSON, to the letter as it was written.
+    pub fn to_text(&self, result: Option<&Body>) -> Vec<u8> {
+        let mut text = self.to_json().to_string().into_bytes();
+        if let Some(Body { media: Media::Json, bytes }) = result
+            && bytes.len() <= LIMIT_INLINE_BYTES
+        {
+            text.pop();
+            text.extend_from_slice(b",\"result\":");
+            text.extend_from_slice(bytes);
+            text.push(b'}');
+        }
+        text
+    }
+}
+
+/// Checks an id that a caller chose.
+///
+/// # Errors
+/// `malformed_request`.
+pub fn check_id(id: &str) -> Result<()> {
+    let bytes = id.as_bytes();
+    let fits = (1..=LIMIT_ID_BYTES).contains(&bytes.len())
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if fits {
+        return Ok(());
+    }
+    Err(Error::new(Code::MalformedRequest, "the job's id is of a form that is not allowed")
+        .hint("letters, digits, dots, underlines and dashes, a letter or digit first, 128 at most"))
+}
+
+/// An id for a job whose caller chose none: unique, and later ones are greater.
+pub fn make_id() -> Result<String> {
+    let mut random = [0_u8; 10];
+    // SAFETY: the pointer and the length are those of one array, which the call fills.
+    let filled = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+    if usize::try_from(filled) != Ok(random.len()) {
+        return Err(Error::new(Code::Internal, "the system gives no random bytes"));
+    }
+    let mut id = format!("{:012x}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
+    for byte in random {
+        use std::fmt::Write;
+        let _ = write!(id, "{byte:02x}");
+    }
+    Ok(id)
+}
+
+/// The time, in seconds since 1970.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

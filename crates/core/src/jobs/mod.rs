@@ -1,0 +1,129 @@
+//! Asynchronous predictions: taken in durably, scored with everybody else's rows, kept until they are fetched.
+//!
+//! [`job`] says what a job is, [`store`] keeps them in one file, [`writer`] is the thread that writes it, and [`run`] the one
+//! that has them scored. A job goes through the same reading, queue and engine as a request online.
+
+pub mod job;
+mod run;
+mod store;
+mod writer;
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::error::{Code, Error, Result};
+use crate::lifecycle::Shared;
+
+use job::{Body, NewJob, Record, State};
+use run::{Event, Post, Runner};
+use store::{Reader, Store};
+use writer::{Command, Watchers, Writer, stopped};
+
+/// A server's jobs.
+pub struct Jobs {
+    writer: Sender<Command>,
+    runner: Sender<Event>,
+    reader: Mutex<Reader>,
+    watchers: Arc<Watchers>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Jobs {
+    /// Opens the store in a folder and goes on with what waits there.
+    ///
+    /// # Errors
+    /// `jobs_unavailable`, `internal`.
+    pub fn start(folder: &Path, shared: &Arc<Shared>) -> Result<Self> {
+        let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64)?;
+        let reader = Mutex::new(Reader::open(folder)?);
+        let ((writer, commands), (runner, events)) = (channel(), channel());
+        let watchers: Arc<Watchers> = Arc::default();
+        let writing =
+            Writer { store, commands, runner: runner.clone(), watchers: watchers.clone(), log: shared.log.clone() };
+        let running = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())));
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(|e| Error::new(Code::Internal, format!("no thread can be started: {e}")))
+        };
+        let threads = vec![
+            spawn("monorail-runner", Box::new(move || running.work()))?,
+            spawn("monorail-writer", Box::new(move || writing.work()))?,
+        ];
+        Ok(Self { writer, runner, reader, watchers, threads: Mutex::new(threads) })
+    }
+
+    /// Takes a job in; it is on the disk once this answers.
+    ///
+    /// # Errors
+    /// `job_conflict`, `job_store_full`, `job_store_failed`, `draining`.
+    pub async fn submit(&self, job: NewJob) -> Result<Record> {
+        self.ask(|answer| Command::Submit(Box::new(job), answer)).await
+    }
+
+    /// Cancels a job that has not ended.
+    ///
+    /// # Errors
+    /// `unknown_job`, `job_store_failed`, `draining`.
+    pub async fn cancel(&self, id: &str) -> Result<Record> {
+        self.ask(|answer| Command::Cancel(id.to_owned(), answer)).await
+    }
+
+    /// Queues a job again that failed, expired or was cancelled.
+    ///
+    /// # Errors
+    /// `unknown_job`, `job_conflict`, `job_store_failed`, `draining`.
+    pub async fn retry(&self, id: &str) -> Result<Record> {
+        self.ask(|answer| Command::Retry(id.to_owned(), answer)).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<Record>>) -> Command) -> Result<Record> {
+        let (sender, receiver) = oneshot::channel();
+        self.writer.send(command(sender)).map_err(|_| stopped())?;
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// A job's record and result. Reads the disk.
+    ///
+    /// # Errors
+    /// `unknown_job`, `job_store_failed`.
+    pub fn find(&self, id: &str) -> Result<(Record, Option<Body>)> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).job(id)
+    }
+
+    /// Jobs, newest first. Reads the disk.
+    ///
+    /// # Errors
+    /// `job_store_failed`.
+    pub fn list(&self, state: Option<State>, model: Option<&str>, before: i64, limit: usize) -> Result<Vec<Record>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).list(state, model, before, limit)
+    }
+
+    /// How many jobs wait, and since when the oldest one does. Reads the disk.
+    ///
+    /// # Errors
+    /// `job_store_failed`.
+    pub fn waiting(&self) -> Result<(u64, Option<f64>)> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).waiting()
+    }
+
+    /// Hears of a job's end; whoever looks at the job after this misses none.
+    pub fn watch(&self, id: &str) -> oneshot::Receiver<()> {
+        self.watchers.watch(id)
+    }
+
+    /// Starts no more jobs, waits for those under way and for what is to be written. The engines must run until then.
+    pub fn stop(&self) {
+        drop(self.runner.send(Event::Stop));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect::<Vec<_>>();
+        let writing = threads.pop();
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        drop(self.writer.send(Command::Stop));
+        writing.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
