@@ -104,14 +104,6 @@ impl Jobs {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).list(state, model, before, limit)
     }
 
-    /// How many jobs wait, and since when the oldest one does. Reads the disk.
-    ///
-    /// # Errors
-    /// `job_store_failed`.
-    pub fn waiting(&self) -> Result<(u64, Option<f64>)> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).waiting()
-    }
-
     /// Hears of a job's end; whoever looks at the job after this misses none.
     pub fn watch(&self, id: &str) -> oneshot::Receiver<()> {
         self.watchers.watch(id)

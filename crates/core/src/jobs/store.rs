@@ -365,16 +365,6 @@ impl Reader {
         let values = params![before, state.map(|state| state as i64), model, limit as u64];
         list.query_map(values, record).and_then(Iterator::collect).map_err(failed)
     }
-
-    /// How many jobs wait, and since when the oldest one does.
-    ///
-    /// # Errors
-    /// `job_store_failed`.
-    pub fn waiting(&self) -> Result<(u64, Option<f64>)> {
-        let mut count =
-            self.0.prepare_cached("SELECT count(*), min(created) FROM jobs WHERE state = 0").map_err(failed)?;
-        count.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)
-    }
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -447,3 +437,6 @@ fn free_bytes(folder: &Path) -> Option<u64> {
     };
     Some(found.f_bavail * found.f_frsize)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use crate::metrics::{self, ServerMetrics};
 use crate::settings::{ServeSettings, Settings};
 
 /// What stands before the folder of a job store that nobody asked for by its path.
-const AUTO_JOBS: &str = "auto";
+const AUTO_JOBS: &str = "auto:";
 const BACKLOG: i32 = 4_096;
 /// Most bytes of the buffers that one request's rows and answers take, strings aside.
 const LIMIT_REQUEST_BYTES: usize = 256 << 20;
@@ -342,7 +342,7 @@ impl Keeper {
             Some(folder) => (true, folder),
             None => (false, settings.jobs.as_str()),
         };
-        if matches!(folder, "" | "off") {
+        if matches!(folder, "auto" | "off") {
             return Ok(());
         }
         let jobs = Jobs::start(Path::new(folder), &self.shared).map(Arc::new);
