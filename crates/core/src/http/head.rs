@@ -70,6 +70,8 @@ pub struct Head {
     /// Whether the connection closes after this request.
     pub close: bool,
     pub expect_continue: bool,
+    /// Whether the client would rather have a job than wait (RFC 7240).
+    pub respond_async: bool,
     pub timeout: Option<Duration>,
     pub request_id: Option<Range<usize>>,
     /// Bytes of the head, its empty line included.
@@ -110,6 +112,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
         old,
         close: old,
         expect_continue: false,
+        respond_async: false,
         timeout: None,
         request_id: None,
         length,
@@ -130,6 +133,10 @@ fn note(head: &mut Head, header: &httparse::Header, bytes: &[u8], old: bool) -> 
         6 if header.name.eq_ignore_ascii_case("accept") => head.accept = accept(header.value, head.accept),
         6 if header.name.eq_ignore_ascii_case("expect") => {
             head.expect_continue = !old && header.value.eq_ignore_ascii_case(b"100-continue");
+        }
+        6 if header.name.eq_ignore_ascii_case("prefer") => {
+            let mut preferences = header.value.split(|b| matches!(b, b',' | b';'));
+            head.respond_async |= preferences.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"respond-async"));
         }
         10 if header.name.eq_ignore_ascii_case("connection") => {
             let says = |wanted: &[u8]| {

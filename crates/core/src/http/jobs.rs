@@ -50,12 +50,15 @@ pub struct Reply {
 }
 
 /// Answers into the connection's output and gives the status; `None` if the client went away meanwhile.
+///
+/// `extra` is more header lines of an answer that is no error, each after a line break.
 pub async fn answer(
     connection: &mut Connection,
     request: &Request,
     action: &Action<'_>,
     closing: Closing,
     head_only: bool,
+    extra: &str,
 ) -> Option<u16> {
     let found = match act(connection, request, action).await {
         Ok(reply) => Ok(reply?),
@@ -65,7 +68,7 @@ pub async fn answer(
     let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &event_loop.date() };
     Some(match found {
         Ok(reply) => {
-            let location = reply.location.map(|path| format!("\r\nlocation: {path}")).unwrap_or_default();
+            let location = reply.location.map(|path| format!("\r\nlocation: {path}{extra}")).unwrap_or_default();
             respond::answer(&mut connection.output, &frame, reply.status, reply.media_type, &location, &reply.body);
             reply.status
         }
@@ -115,7 +118,10 @@ async fn submit(
         None => make_id()?,
     };
     let later = |name, value: Option<String>| query::number(name, value.as_deref(), 0.0, LIMIT_LATER_S);
-    let priority = query::number("priority", priority.as_deref(), -LIMIT_PRIORITY, LIMIT_PRIORITY)?;
+    let priority = query::number("priority", priority.as_deref(), -LIMIT_PRIORITY, LIMIT_PRIORITY)?.unwrap_or(0.0);
+    if priority.fract() != 0.0 {
+        return Err(malformed("priority in the query is no whole number"));
+    }
     let (deadline, not_before) = (later("deadline_s", deadline_s)?, later("not_before_s", not_before_s)?);
     let ttl_s = later("ttl_s", ttl_s)?.unwrap_or(shared.settings.job_ttl_s);
     let body = connection.body(request).to_vec();
@@ -135,7 +141,7 @@ async fn submit(
         body,
         rows,
         #[expect(clippy::cast_possible_truncation, reason = "a thousand at most")]
-        priority: priority.unwrap_or(0.0) as i64,
+        priority: priority as i64,
         not_before: not_before.map(|wait| now() + wait),
         deadline: deadline.map(|wait| now() + wait),
         ttl_s,
@@ -160,7 +166,8 @@ async fn judged(served: &Arc<Served>, input: Media, body: Vec<u8>) -> Result<(us
 async fn show(connection: &mut Connection, jobs: &Arc<Jobs>, id: &str, query: &str) -> Result<Option<Reply>> {
     let [wait_s] = query::values(query, ["wait_s"])?;
     let wait_s = query::number("wait_s", wait_s.as_deref(), 0.0, LIMIT_WAIT_S)?.unwrap_or(0.0);
-    let until = Instant::now() + Duration::from_secs_f64(wait_s);
+    let mut until = Instant::now() + Duration::from_secs_f64(wait_s);
+    let shared = connection.event_loop.shared.clone();
     loop {
         // Watched before it is looked at, so that no end is missed.
         let ended = jobs.watch(id);
@@ -170,8 +177,12 @@ async fn show(connection: &mut Connection, jobs: &Arc<Jobs>, id: &str, query: &s
             return Ok(Some(told(200, record.to_text(result.as_ref()), None)));
         }
         let mut ended = pin!(tokio::time::timeout_at(until.into(), ended));
+        let mut draining = pin!(shared.until_draining());
         let stays = poll_fn(|context| {
-            if ended.as_mut().poll(context).is_ready() {
+            // A server that stops waits for nobody who waits for it.
+            let stops = draining.as_mut().poll(context).is_ready();
+            until = if stops { Instant::now() } else { until };
+            if stops || ended.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
             }
             if connection.poll_gone(context) { Poll::Ready(false) } else { Poll::Pending }
@@ -194,8 +205,12 @@ async fn result(jobs: Arc<Jobs>, id: &str) -> Result<Reply> {
         (State::Expired, _) => {
             Err(Error::new(Code::DeadlineExceeded, "the job's deadline passed before it was scored"))
         }
-        (State::Failed, _) => Err(Error::new(Code::JobUnfinished, "the job has failed")
-            .hint("GET /jobs/{id} tells its error; POST /jobs/{id}/retry queues it again")),
+        (State::Failed, _) => {
+            let error: Value =
+                record.error.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            let code = Code::ALL.iter().find(|code| error["code"] == code.as_str()).unwrap_or(&Code::Internal);
+            Ok(told(code.status(), json!({"error": error}).to_string().into_bytes(), None))
+        }
         (state, _) => Err(Error::new(Code::JobUnfinished, format!("the job is {}", state.as_str()))
             .hint("wait for it with GET /jobs/{id}?wait_s=30")),
     }
@@ -203,7 +218,6 @@ async fn result(jobs: Arc<Jobs>, id: &str) -> Result<Reply> {
 
 async fn list(jobs: Arc<Jobs>, query: &str) -> Result<Reply> {
     let [state, model, limit, after] = query::values(query, ["state", "model", "limit", "after"])?;
-    let malformed = |message: &'static str| Error::new(Code::MalformedRequest, message);
     let state = match state.as_deref().map(State::from_word) {
         Some(None) => {
             let words: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
@@ -222,6 +236,10 @@ async fn list(jobs: Arc<Jobs>, query: &str) -> Result<Reply> {
     let next = found.get(limit).and_then(|_| found.get(limit - 1)).map(|record| record.place.to_string());
     let page: Vec<Value> = found.iter().take(limit).map(Record::to_json).collect();
     Ok(told(200, json!({"jobs": page, "next": next}).to_string().into_bytes(), None))
+}
+
+fn malformed(message: &'static str) -> Error {
+    Error::new(Code::MalformedRequest, message)
 }
 
 fn told(status: u16, body: Vec<u8>, location: Option<String>) -> Reply {

@@ -67,6 +67,9 @@ pub async fn answer(connection: &mut Connection, request: &Request, close: bool)
     let closing = Closing::of(close, head.old);
     let head_only = head.method == Method::Head;
     let found = match route(connection.path(head)) {
+        Route::Predict(_) if head.method == Method::Post && head.respond_async => {
+            return answer_job(connection, request, closing).await;
+        }
         Route::Predict(reference) if head.method == Method::Post => {
             let shared = connection.event_loop.shared.clone();
             let found = shared.catalog().and_then(|catalog| catalog.find(&reference).cloned());
@@ -94,7 +97,12 @@ async fn answer_job(connection: &mut Connection, request: &Request, closing: Clo
     let (method, path) = (head.method, connection.path(head).to_owned());
     let route = route(&path);
     let (reads, head_only) = (matches!(method, Method::Get | Method::Head), method == Method::Head);
+    let mut extra = "";
     let action = match &route {
+        Route::Predict(reference) => {
+            extra = "\r\npreference-applied: respond-async";
+            Ok(Action::Submit(reference))
+        }
         Route::ModelJobs(reference) if method == Method::Post => Ok(Action::Submit(reference)),
         Route::ModelJobs(_) => Err(("POST", "\r\nallow: POST")),
         Route::Job(id, "result") if reads => Ok(Action::Result(id)),
@@ -107,7 +115,7 @@ async fn answer_job(connection: &mut Connection, request: &Request, closing: Clo
         _ => Err(("GET", "\r\nallow: GET, HEAD")),
     };
     let status = match action {
-        Ok(action) => jobs::answer(connection, request, &action, closing, head_only).await,
+        Ok(action) => jobs::answer(connection, request, &action, closing, head_only, extra).await,
         Err((method, allowed)) => Some(refuse(connection, closing, head_only, &method_not_allowed(method), allowed)),
     };
     let gone = status.is_none();

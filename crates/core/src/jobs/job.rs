@@ -9,6 +9,8 @@ use crate::exchange::Media;
 
 /// Longest result that is told within a job's record, in bytes; a longer one has an address of its own.
 const LIMIT_INLINE_BYTES: usize = 64 * 1024;
+/// Tries of what may heal by itself, and of what a server died over.
+pub const ATTEMPTS: u32 = 6;
 /// Longest id, in bytes.
 const LIMIT_ID_BYTES: usize = 128;
 

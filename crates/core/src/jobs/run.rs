@@ -15,15 +15,14 @@ use crate::exchange;
 use crate::lifecycle::Shared;
 use crate::values::json_in::{Form, JsonReader};
 
-use super::job::{Claimed, Ending, Finished, now};
+use super::job::{ATTEMPTS, Claimed, Ending, Finished, now};
 use super::store::Handed;
 use super::writer::Command;
 
 /// Jobs under way at a time, and their rows.
 const JOBS: usize = 4_096;
 const ROWS: u64 = 8_192;
-/// Tries of what may heal by itself, and how long until the second; each further one waits twice as long.
-const ATTEMPTS: u32 = 6;
+/// How long until the second try of what may heal by itself; each further one waits twice as long.
 const FIRST_PAUSE_S: f64 = 0.25;
 /// How long the runner sleeps at most.
 const LONGEST: Duration = Duration::from_secs(1);

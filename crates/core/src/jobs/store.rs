@@ -12,7 +12,7 @@ use crate::bundle::folder::try_lock;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
 
-use super::job::{Body, Claimed, Ending, Finished, NewJob, Record, State, now};
+use super::job::{ATTEMPTS, Body, Claimed, Ending, Finished, NewJob, Record, State, now};
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 64;
@@ -67,11 +67,29 @@ impl Store {
             if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0 {
                 connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
             }
-            connection.execute("UPDATE jobs SET state = 0, started = NULL WHERE state = 1", [])?;
             Ok(connection)
         };
         let connection = open().map_err(|e| unusable(&e.to_string()))?;
-        Ok(Self { connection, folder: folder.to_owned(), limit_bytes, _lock: lock })
+        let store = Self { connection, folder: folder.to_owned(), limit_bytes, _lock: lock };
+        store.recover()?;
+        Ok(store)
+    }
+
+    /// Queues again what a killed server was scoring, unless that has killed several.
+    fn recover(&self) -> Result<()> {
+        self.begin()?;
+        let fatal = "SELECT place FROM jobs WHERE state = 1 AND attempts >= ?1";
+        let mut fatal = self.connection.prepare_cached(fatal).map_err(failed)?;
+        let places: Vec<i64> =
+            fatal.query_map([ATTEMPTS], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
+        for place in places {
+            let message = format!("the server ended {ATTEMPTS} times while it scored this job");
+            let error =
+                Error::new(Code::EngineFailed, message).hint("look at the server's log; the rows may be too many");
+            self.end(place, State::Running, State::Failed, None, Some(error_json(&error)))?;
+        }
+        self.run("UPDATE jobs SET state = 0, started = NULL WHERE state = 1")?;
+        self.commit()
     }
 
     /// Begins a transaction.
@@ -276,7 +294,7 @@ impl Store {
         let mut again = self
             .connection
             .prepare_cached(
-                "UPDATE jobs SET state = 0, started = NULL, finished = NULL, expires = NULL, error = NULL,
+                "UPDATE jobs SET state = 0, attempts = 0, started = NULL, finished = NULL, expires = NULL, error = NULL,
                  deadline = iif(deadline > ?2, deadline, NULL) WHERE place = ?1",
             )
             .map_err(failed)?;

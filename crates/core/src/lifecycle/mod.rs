@@ -97,6 +97,12 @@ impl Shared {
         self.stage() >= Stage::Draining
     }
 
+    /// Waits until the server is on its way out.
+    pub async fn until_draining(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.stage.subscribe().wait_for(|now| *now >= Stage::Draining).await;
+    }
+
     /// The models.
     ///
     /// # Errors

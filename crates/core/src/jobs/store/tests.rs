@@ -177,7 +177,18 @@ fn a_job_that_failed_tells_why() {
     let (record, _) = Reader::open(folder.path()).unwrap().job("a").unwrap();
     assert_eq!(record.to_json()["error"]["code"], "engine_failed");
     within(&store, |store| store.retry("a").unwrap());
-    assert_eq!(claim(&store)[0].attempts, 2);
+    assert_eq!(claim(&store)[0].attempts, 1);
+}
+
+#[test]
+fn a_job_that_servers_die_over_fails_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    within(&open(&folder), |store| store.submit(&job("a")).unwrap());
+    for attempt in 1..=ATTEMPTS {
+        assert_eq!(claim(&open(&folder))[0].attempts, attempt);
+    }
+    assert!(claim(&open(&folder)).is_empty());
+    assert_eq!(state(&folder, "a"), State::Failed);
 }
 
 #[test]
