@@ -208,7 +208,8 @@ async fn result(jobs: Arc<Jobs>, id: &str) -> Result<Reply> {
         (State::Failed, _) => {
             let error: Value =
                 record.error.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-            let code = Code::ALL.iter().find(|code| error["code"] == code.as_str()).unwrap_or(&Code::Internal);
+            let word = error.get("code").and_then(Value::as_str);
+            let code = Code::ALL.iter().find(|code| word == Some(code.as_str())).unwrap_or(&Code::Internal);
             Ok(told(code.status(), json!({"error": error}).to_string().into_bytes(), None))
         }
         (state, _) => Err(Error::new(Code::JobUnfinished, format!("the job is {}", state.as_str()))
