@@ -70,7 +70,7 @@ def json_bodies(table: pa.Table, rows: int) -> list[bytes]:
         table: The records.
         rows: Records of one body; the table is gone through again where it is too short. One makes a bare record.
     """
-    from ..client.client import plain
+    from ..client.encoding import plain
 
     # Not by what to_pylist gives: of a table without columns it gives rows without end.
     if not len(table):

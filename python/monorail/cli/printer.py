@@ -32,6 +32,10 @@ class Printer:
         indent = 2 if sys.stdout.isatty() else None
         self.data(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 
+    def json_line(self, value: Any) -> None:
+        """One JSON value of several as data, on a line of its own."""
+        self.data(json.dumps(value, ensure_ascii=False, default=str))
+
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under a head, as data; numbers to the right."""
         cells = [[str(cell) for cell in row] for row in rows]

@@ -1,31 +1,24 @@
-"""The synchronous client. Frames and Arrow go as Arrow streams, dicts and lists as JSON."""
+"""The client: predictions now, jobs that are answered later, and what the server has loaded."""
 
 from __future__ import annotations
 
-import json
-import math
-import numbers
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from ..errors import (
-    DeadlineError,
-    InputError,
-    InternalError,
-    MonorailError,
-    SettingError,
-    SignatureError,
-    UnreachableError,
-    error_from,
-)
+from ..errors import InputError, RetryableError
 from ..signature import Signature
+from .encoding import Question, answer_of, question_of
+from .exchange import Ask, checked_timeout, send
+from .job import Job, JobStatus, path_of
+from .loops import Loops
 
-ARROW = "application/vnd.apache.arrow.stream"
-JSON = "application/json"
+#: Jobs that one request for a list asks for at most.
+PAGE_JOBS = 500
 
 
 class Client:
@@ -46,8 +39,16 @@ class Client:
         self, url: str = "http://127.0.0.1:8000", *, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
     ) -> None:
         self.url = url.rstrip("/")
-        self.timeout_s = _checked_timeout(timeout_s)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=dict(headers or {}))
+        self.timeout_s = checked_timeout(timeout_s)
+        options: dict[str, Any] = {
+            "base_url": self.url,
+            "timeout": timeout_s,
+            "headers": dict(headers or {}),
+            # Made once: it takes a quarter of a second.
+            "verify": httpx.create_ssl_context(),
+        }
+        self._http = httpx.Client(**options)
+        self._loops = Loops(options)
         self._signatures: dict[str, Signature] = {}
 
     def predict(self, name: str, data: Any, *, timeout_s: float | None = None) -> Any:
@@ -66,17 +67,109 @@ class Client:
             NotFoundError: ``unknown_model`` or ``unknown_version``.
             RetryableError: overloaded, draining, too late or unreachable.
         """
-        path = f"/models/{quote(name, safe='@')}/predict"
-        if isinstance(data, Mapping) and not any(hasattr(value, "__array__") for value in data.values()):
-            return self._predict_dict(path, name, data, timeout_s)
-        if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-            body = {"rows": [plain(row) for row in data]}
-            return self._predict_json(path, body, timeout_s)
-        return self._predict_arrow(path, name, data, timeout_s)
+        limit = self.timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        question = self._question(name, data)
+        ask = Ask("POST", f"{_model_path(name)}/predict", limit, content=question.content, headers=question.headers)
+        return answer_of(self._explained(ask, question), question)
+
+    def submit(
+        self,
+        model: str,
+        data: Any,
+        *,
+        id: str | None = None,
+        priority: int = 0,
+        deadline_s: float | None = None,
+        not_before_s: float | None = None,
+        ttl_s: float | None = None,
+    ) -> Job:
+        """Have data scored later. Once this returns, the job is on the server's disk and will be answered.
+
+        Args:
+            model: As ``name`` of :meth:`predict`.
+            data: As for :meth:`predict`.
+            id: Of the job: letters, digits, ``.``, ``_`` and ``-``, at most 128. The same id with the same data is the
+                same job, however often it is submitted. Default: a new one.
+            priority: From -1000 to 1000; greater ones first.
+            deadline_s: Seconds from now after which the job expires if it has not begun.
+            not_before_s: Seconds from now before which it does not begin.
+            ttl_s: How long the ended job is kept, in seconds; default: the server's ``job_ttl_s``.
+
+        Returns:
+            A handle: ``result()`` waits for the answer, and so does ``await``.
+
+        Raises:
+            InputError: as for :meth:`predict`; ``job_conflict``: the id is another job's; ``malformed_request``: a
+                number is out of its range.
+            NotFoundError: ``unknown_model`` or ``unknown_version``.
+            RetryableError: ``job_store_full``, or unreachable. Where the answer was lost, the job may be there: the
+                hint has the id to submit it with again.
+        """
+        question = self._question(model, data)
+        given = {
+            "id": secrets.token_hex(16) if id is None else id,
+            "priority": priority or None,
+            "deadline_s": deadline_s,
+            "not_before_s": not_before_s,
+            "ttl_s": ttl_s,
+        }
+        ask = Ask(
+            "POST",
+            f"{_model_path(model)}/jobs",
+            self.timeout_s,
+            params={name: value for name, value in given.items() if value is not None},
+            content=question.content,
+            headers=question.headers,
+            again=True,
+        )
+        try:
+            answer = self._explained(ask, question)
+        except RetryableError as error:
+            if error.code in ("unreachable", "deadline_exceeded"):
+                error.hint = f"{error.hint}; to be sure, submit it again with id={given['id']!r}"
+            raise
+        return Job(self, JobStatus.from_json(answer.json()), question.kept())
+
+    def job(self, id: str) -> Job:
+        """A job by its id.
+
+        Returns:
+            A handle. Its ``result()`` is what the server keeps: an Arrow table, or for JSON a list of rows or a dict of
+            columns.
+
+        Raises:
+            NotFoundError: ``unknown_job``: there is none, or it ended longer ago than it is kept.
+        """
+        answer = self._send(Ask("GET", path_of(id), self.timeout_s, again=True))
+        return Job(self, JobStatus.from_json(answer.json()))
+
+    def jobs(self, *, state: str | None = None, model: str | None = None, limit: int | None = None) -> Iterator[Job]:
+        """The server's jobs, newest first.
+
+        Args:
+            state: Only those that are ``queued``, ``running``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
+            model: Only those of one model, named as it was when they were submitted.
+            limit: At most so many; default: all.
+
+        Yields:
+            Handles, as :meth:`job` gives them; their ``known`` is the state at the time of the list.
+        """
+        given = {"state": state, "model": model}
+        left, after = limit, None
+        while left is None or left > 0:
+            page = PAGE_JOBS if left is None else min(left, PAGE_JOBS)
+            params = {name: value for name, value in {**given, "after": after}.items() if value is not None}
+            ask = Ask("GET", "/jobs", self.timeout_s, params=params | {"limit": page}, again=True)
+            listed = self._send(ask).json()
+            yield from (Job(self, JobStatus.from_json(record)) for record in listed["jobs"])
+            after = listed["next"]
+            if after is None:
+                return
+            left = None if left is None else left - len(listed["jobs"])
 
     def models(self) -> list[dict[str, Any]]:
         """The models the server has loaded: names, versions, signatures, engines."""
-        return self._request("GET", "/models").json()["models"]
+        return self._send(Ask("GET", "/models", self.timeout_s)).json()["models"]
 
     def model(self, name: str) -> dict[str, Any]:
         """One model's description.
@@ -84,7 +177,7 @@ class Client:
         Raises:
             NotFoundError: ``unknown_model`` or ``unknown_version``.
         """
-        return self._request("GET", f"/models/{quote(name, safe='@')}").json()
+        return self._send(Ask("GET", _model_path(name), self.timeout_s)).json()
 
     def ready(self) -> bool:
         """Whether the server answers and is ready; False also where nobody answers."""
@@ -108,25 +201,21 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def _predict_dict(self, path: str, name: str, data: Mapping[str, Any], timeout_s: float | None) -> Any:
-        """A record or columns. Where values are lists, the signature says which of the two it is."""
-        lists = any(isinstance(value, list | tuple) for value in data.values())
-        if lists and not self._is_record(name, data):
-            columns = {column: plain(values) for column, values in data.items()}
-            return self._predict_json(path, {"columns": columns}, timeout_s)
-        body = {"rows": [plain(data)]}
-        return self._predict_json(path, body, timeout_s)[0]
+    def _send(self, ask: Ask) -> httpx.Response:
+        return send(self._http, ask)
 
-    def _predict_json(self, path: str, body: dict[str, Any], timeout_s: float | None) -> Any:
-        """The predictions of a JSON body."""
-        content = _encoded(body)
-        answer = self._request("POST", path, timeout_s, content=content, headers={"content-type": JSON})
-        return answer.json()["predictions"]
+    async def _send_async(self, ask: Ask) -> httpx.Response:
+        return await self._loops.send(ask)
 
-    def _is_record(self, name: str, data: Mapping[str, Any]) -> bool:
-        from ..data import is_record
+    def _explained(self, ask: Ask, question: Question) -> httpx.Response:
+        """The answer to data, whose refusal helps who holds the data."""
+        try:
+            return self._send(ask)
+        except InputError as error:
+            raise question.explained(error) from None
 
-        return is_record(data, self._signature(name))
+    def _question(self, name: str, data: Any) -> Question:
+        return question_of(data, lambda: self._signature(name))
 
     def _signature(self, name: str) -> Signature:
         """A model's signature, fetched once."""
@@ -134,123 +223,6 @@ class Client:
             self._signatures[name] = Signature.from_json(self.model(name)["signature"])
         return self._signatures[name]
 
-    def _predict_arrow(self, path: str, name: str, data: Any, timeout_s: float | None) -> Any:
-        """Anything else, as an Arrow stream both ways."""
-        import pyarrow as pa
 
-        from ..data import better_hint, from_arrow, to_arrow
-
-        # One vector a column may be the column, or one record's tensor: the signature says which.
-        vectors = isinstance(data, Mapping) and any(getattr(value, "ndim", 0) == 1 for value in data.values())
-        signature = self._signature(name) if vectors else None
-        try:
-            table = to_arrow(data, signature)
-        except SignatureError as error:
-            # What cannot be one Arrow type cannot be of the signature's type either.
-            places = [{**detail, "code": "wrong_type"} for detail in error.details]
-            raise InputError(error.message, code="wrong_type", hint=error.hint, details=places) from error
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        headers = {"content-type": ARROW, "accept": ARROW}
-        try:
-            answer = self._request("POST", path, timeout_s, content=sink.getvalue().to_pybytes(), headers=headers)
-        except InputError as error:
-            raise better_hint(error, data) from None
-        return from_arrow(pa.ipc.open_stream(answer.content).read_all(), data, signature)
-
-    def _request(self, method: str, path: str, timeout_s: float | None = None, **options: Any) -> httpx.Response:
-        """One request; anything but success is raised as the server's own error."""
-        limit = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
-        headers = {"monorail-timeout-s": f"{limit:g}", **options.pop("headers", {})}
-        try:
-            answer = self._http.request(method, path, headers=headers, timeout=limit, **options)
-        except httpx.ConnectTimeout as error:
-            raise self._unreachable(error) from error
-        except httpx.TimeoutException as error:
-            raise DeadlineError(
-                f"{self.url} did not answer within {limit:g} s",
-                code="deadline_exceeded",
-                hint="send fewer rows at once, or raise timeout_s",
-            ) from error
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        if not answer.is_success:
-            raise _error_of(answer)
-        return answer
-
-    def _unreachable(self, error: Exception) -> UnreachableError:
-        return UnreachableError(
-            f"{self.url} cannot be reached: {error}",
-            code="unreachable",
-            hint="check the address, and that `monorail serve` runs there",
-        )
-
-
-def _error_of(answer: httpx.Response) -> MonorailError:
-    """The error that an answer carries."""
-    try:
-        error = answer.json()["error"]
-        return error_from(
-            error["code"], error["message"], error.get("hint"), error.get("details"), error.get("request_id")
-        )
-    except (ValueError, KeyError, TypeError):
-        return InternalError(
-            f"the server answered {answer.status_code} in a form that is not Monorail's",
-            code="internal",
-            hint="check that the address is a Monorail server's",
-            request_id=answer.headers.get("x-request-id"),
-        )
-
-
-def _checked_timeout(timeout_s: float) -> float:
-    """A number of seconds that can pass."""
-    number = isinstance(timeout_s, numbers.Real) and not isinstance(timeout_s, bool)
-    if not number or not math.isfinite(timeout_s) or timeout_s <= 0:
-        raise SettingError(
-            f"timeout_s is {timeout_s!r}", code="setting_invalid", hint="give seconds: a finite number above 0"
-        )
-    return timeout_s
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    """A body of plain values as JSON."""
-    try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"a string holds {error.object[error.start]!a}, half of a character",
-            code="wrong_format",
-            hint="decode the text again from its bytes, or leave the value out",
-        ) from error
-    except TypeError as error:
-        raise InputError(
-            f"a value has no form in JSON: {error}",
-            code="wrong_type",
-            hint="send numbers, bools, strings, dates, timestamps or None",
-        ) from error
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: NaN and pandas' NA and NaT are null, dates and times are ISO 8601.
-
-    Raises:
-        InputError: ``not_finite``: JSON has no infinity.
-    """
-    if isinstance(value, float):
-        if math.isinf(value):
-            raise InputError(
-                "JSON has no infinity", code="not_finite", hint="send a frame or an Arrow table, which have it"
-            )
-        return None if math.isnan(value) else float(value)
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas is not imported for it
-        return None
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "tolist"):  # NumPy scalars
-        return plain(value.tolist())
-    return value
+def _model_path(name: str) -> str:
+    return f"/models/{quote(name, safe='@')}"

@@ -1,0 +1,216 @@
+"""``monorail jobs``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from ..client.job import State
+from .options import Decorator, json_option
+from .printer import Printer
+
+if TYPE_CHECKING:
+    from ..client import Client, Job, JobStatus
+
+#: How long one look at states takes, in seconds.
+LOOK_S = 1.0
+
+url_option: Decorator = click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, metavar="URL", help="The server's address."
+)
+state_option: Decorator = click.option("--state", type=click.Choice(get_args(State)), help="Only jobs in this state.")
+model_option: Decorator = click.option("--model", help="Only jobs of this model, named as at their submission.")
+limit_option: Decorator = click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="The newest so many."
+)
+ids_argument: Decorator = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+
+
+@click.group("jobs")
+def command() -> None:
+    """List, show, cancel, retry and follow the jobs of a server."""
+
+
+@command.command("list")
+@state_option
+@model_option
+@limit_option
+@url_option
+@json_option
+def list_command(state: str | None, model: str | None, limit: int, url: str, as_json: bool) -> None:
+    """List the server's jobs, newest first."""
+    printer = Printer()
+    with _client(url) as client:
+        # One more than is shown tells whether there are more.
+        found = [job.known for job in client.jobs(state=state, model=model, limit=limit + 1)]
+    shown = found[:limit]
+    if as_json:
+        printer.json([dataclasses.asdict(status) for status in shown])
+    elif shown:
+        printer.table(("id", "model", "state", "rows", "created", "took"), [_row(status) for status in shown])
+    else:
+        printer.say(f"no such jobs at {url}" if state or model else f"no jobs at {url}")
+    if len(found) > limit:
+        printer.say(f"there are more: --limit {limit * 10}")
+
+
+@command.command("show")
+@click.argument("id")
+@url_option
+@json_option
+def show_command(id: str, url: str, as_json: bool) -> None:
+    """Show what the server says of the job ID."""
+    printer = Printer()
+    with _client(url) as client:
+        status = client.job(id).known
+    if as_json:
+        printer.json(dataclasses.asdict(status))
+    else:
+        printer.data("\n".join(f"{word.ljust(10)}  {text}" for word, text in _described(status)))
+
+
+@command.command("cancel")
+@ids_argument
+@url_option
+@json_option
+def cancel_command(ids: Sequence[str], url: str, as_json: bool) -> None:
+    """Cancel the jobs with these IDs. One that has ended stays as it is."""
+    with _client(url) as client:
+        for id in ids:
+            _told(client.job(id).cancel(), as_json)
+
+
+@command.command("retry")
+@ids_argument
+@url_option
+@json_option
+def retry_command(ids: Sequence[str], url: str, as_json: bool) -> None:
+    """Queue jobs again that failed, expired or were cancelled."""
+    with _client(url) as client:
+        for id in ids:
+            _told(client.job(id).retry(), as_json)
+
+
+@command.command("tail")
+@click.argument("id", required=False)
+@model_option
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Of the newest so many jobs."
+)
+@url_option
+@json_option
+def tail_command(id: str | None, model: str | None, limit: int, url: str, as_json: bool) -> int:
+    """Print changes of state, a line each.
+
+    Without ID those of the newest jobs, until it is interrupted; with ID those of one job, until it ends.
+
+    With ID the exit status is 0 if the job succeeded, else 1.
+    """
+    printer = Printer()
+    with _client(url) as client, contextlib.suppress(KeyboardInterrupt):
+        if id is None:
+            for status in _changes(client, model, limit):
+                _print_change(printer, status, as_json)
+        else:
+            job = client.job(id)
+            for status in _states(job):
+                _print_change(printer, status, as_json)
+            return 0 if job.known.state == "succeeded" else 1
+    return 0
+
+
+def _client(url: str) -> Client:
+    from .. import Client
+
+    return Client(url)
+
+
+def _states(job: Job) -> Iterator[JobStatus]:
+    """A job's states as they change, up to its end."""
+    yield job.known
+    while not job.known.ended:
+        before = job.known
+        if job.status(wait_s=LOOK_S).state != before.state:
+            yield job.known
+
+
+def _changes(client: Client, model: str | None, limit: int) -> Iterator[JobStatus]:
+    """Changes of state among the newest jobs, oldest job first, without an end."""
+    seen: dict[str, tuple[str, int]] = {}
+    while True:
+        newest = [job.known for job in client.jobs(model=model, limit=limit)]
+        for status in reversed(newest):
+            if seen.get(status.id) != (status.state, status.attempts):
+                yield status
+        # Those that newer ones have pushed off the list are not followed any more.
+        seen = {status.id: (status.state, status.attempts) for status in newest}
+        time.sleep(LOOK_S)
+
+
+def _print_change(printer: Printer, status: JobStatus, as_json: bool) -> None:
+    """A line for a state."""
+    if as_json:
+        printer.json_line(dataclasses.asdict(status))
+        return
+    at = status.finished or status.started or status.created
+    why = f"  {status.error['message']}" if status.error else ""
+    printer.data(f"{_time(at)}  {status.id}  {status.model}  {status.state}{why}")
+
+
+def _told(status: JobStatus, as_json: bool) -> None:
+    """What became of a job."""
+    if as_json:
+        Printer().json_line(dataclasses.asdict(status))
+    else:
+        Printer().say(f"{status.id} is {status.state}")
+
+
+def _row(status: JobStatus) -> tuple[object, ...]:
+    """A job's line in the table."""
+    return (status.id, status.model, status.state, status.rows, _time(status.created), _took(status))
+
+
+def _described(status: JobStatus) -> list[tuple[str, str]]:
+    """A job in words."""
+    version = f", answered by version {status.version}" if status.version else ""
+    lines = [
+        ("id", status.id),
+        ("model", f"{status.model}{version}"),
+        ("state", status.state),
+        ("rows", f"{status.rows:,}"),
+        ("priority", str(status.priority)),
+        ("attempts", str(status.attempts)),
+    ]
+    for word in ("created", "not_before", "deadline", "started", "finished", "expires"):
+        value = getattr(status, word)
+        if value is not None:
+            lines.append((word.replace("_", " "), _time(value)))
+    if status.finished is not None:
+        lines.append(("took", _took(status)))
+    if status.result_url:
+        lines.append(("result", status.result_url))
+    if status.error:
+        lines.append(("error", f"{status.error['code']}: {status.error['message']}"))
+        if status.error.get("hint"):
+            lines.append(("hint", status.error["hint"]))
+    return lines
+
+
+def _time(seconds: float | None) -> str:
+    """A time as ISO 8601, to the second."""
+    if seconds is None:
+        return "-"
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _took(status: JobStatus) -> str:
+    """From submission to the end."""
+    if status.finished is None or status.created is None:
+        return "-"
+    return f"{max(0.0, status.finished - status.created):.3f} s"
