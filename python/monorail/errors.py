@@ -121,7 +121,7 @@ class RetryableError(MonorailError):
 
 
 class OverloadedError(RetryableError):
-    """The model's queue is full, or the server is starting or stopping."""
+    """A queue or the store of jobs is full, or the server is starting or stopping."""
 
 
 class DeadlineError(RetryableError):
@@ -229,6 +229,13 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "unknown_framework": CompileError,
     "missing_extra": MissingExtraError,
     "untrusted": TrustError,
+    "unknown_job": NotFoundError,
+    "job_conflict": InputError,
+    "job_unfinished": InputError,
+    "job_cancelled": InputError,
+    "job_store_full": OverloadedError,
+    "job_store_failed": InternalError,
+    "jobs_unavailable": OverloadedError,
     "unreachable": UnreachableError,
 }
 

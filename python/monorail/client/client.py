@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from ..errors import InputError, RetryableError
+from ..errors import InputError, NotFoundError, RetryableError
 from ..signature import Signature
 from .encoding import Question, answer_of, question_of
 from .exchange import Ask, checked_timeout, send
@@ -140,7 +140,12 @@ class Client:
         Raises:
             NotFoundError: ``unknown_job``: there is none, or it ended longer ago than it is kept.
         """
-        answer = self._send(Ask("GET", path_of(id), self.timeout_s, again=True))
+        try:
+            answer = self._send(Ask("GET", path_of(id), self.timeout_s, again=True))
+        except NotFoundError as error:
+            # Whoever asks for many wants to know which one.
+            error.message = f"there is no job {id!r}"
+            raise
         return Job(self, JobStatus.from_json(answer.json()))
 
     def jobs(self, *, state: str | None = None, model: str | None = None, limit: int | None = None) -> Iterator[Job]:

@@ -15,6 +15,7 @@ from ..bundle.version import Version
 from ..engine import runtime_library
 from ..errors import NotFoundError, RegistryError
 from .configuration import resolve_settings
+from .jobs import job_store
 from .workers import trusted_worker
 
 
@@ -52,9 +53,12 @@ def serve(
         TrustError: ``untrusted``: code is part of a model, and nobody said that it may run.
         EngineError: ``environment_unavailable``: a package that a model needs cannot be had.
         SettingError: ``setting_invalid`` or ``address_in_use``.
+        OverloadedError: ``jobs_unavailable``: the folder of ``jobs``, where one is named, is another server's.
     """
     said = resolve_settings({"host": host, "port": port, "threads": threads, **settings}, file=config)
-    described = _described(models, Registry(registry), said, trust)
+    folder = Registry(registry)
+    described = _described(models, folder, said, trust)
+    said["jobs"] = job_store(said.get("jobs"), folder.path)
     core = _core.Server(json.dumps(described), json.dumps(said), runtime=runtime_library())
     try:
         core.wait_ready()
