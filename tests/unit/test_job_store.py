@@ -10,7 +10,7 @@ from monorail.serve.jobs import job_store
 
 @pytest.mark.parametrize("said", [None, "auto"])
 def test_it_is_in_the_registry(said, tmp_path):
-    assert job_store(said, tmp_path) == f"auto{tmp_path}/jobs"
+    assert job_store(said, tmp_path) == f"auto:{tmp_path}/jobs"
 
 
 @pytest.mark.parametrize("said", [None, "auto"])
@@ -33,7 +33,7 @@ def test_a_path_is_made_absolute(tmp_path, monkeypatch):
 
 def test_a_relative_registry(tmp_path):
     (tmp_path / "here").mkdir()
-    assert job_store("auto", Path("here")) == f"auto{tmp_path}/here/jobs"
+    assert job_store("auto", Path("here")) == f"auto:{tmp_path}/here/jobs"
 
 
 @pytest.mark.parametrize("said", ["", "  "])

@@ -18,7 +18,7 @@ def job_store(said: str | None, registry: Path) -> str:
         registry: The registry's folder, there or not.
 
     Returns:
-        ``off``, a folder's absolute path, or ``auto`` right before such a path: where nobody named the folder, a server
+        ``off``, a folder's absolute path, or ``auto:`` and such a path: where nobody named the folder, a server
         that cannot have it starts all the same.
 
     Raises:
@@ -26,7 +26,7 @@ def job_store(said: str | None, registry: Path) -> str:
     """
     if said is None or said == AUTO:
         # Serving makes no registry: which one the next command finds would change.
-        return f"{AUTO}{registry.resolve() / 'jobs'}" if registry.is_dir() else OFF
+        return f"{AUTO}:{registry.resolve() / 'jobs'}" if registry.is_dir() else OFF
     if said == OFF:
         return OFF
     if not said.strip():
