@@ -374,6 +374,14 @@ def test_a_deadline_that_passes(client, http):
     assert refusal(http.get(f"/jobs/{job.id}/result"))[1] in ("deadline_exceeded", "job_unfinished")
 
 
+def test_an_expired_job_is_retried_without_its_deadline(client):
+    job = client.submit("echo", {"x": 1}, not_before_s=0.2, deadline_s=0.1)
+    with pytest.raises(errors.DeadlineError):
+        job.result(60)
+    assert job.retry().deadline is None
+    assert job.result(60) == {"y": 1.0}
+
+
 def test_a_deadline_that_is_met(client):
     assert client.submit("echo", {"x": 1}, deadline_s=LATER_S).result(60) == {"y": 1.0}
 

@@ -181,6 +181,21 @@ def test_a_deadline_that_passes_while_no_server_runs(registry):
         assert client.job("late").known.state == "expired"
 
 
+def test_a_model_that_the_next_server_does_not_have(registry):
+    with ServerProcess(registry, "echo", "slow") as server, mr.Client(server.url) as client:
+        client.submit("slow", {"x": 1}, id="orphan", not_before_s=0.5)
+        server.kill()
+    with ServerProcess(registry, "echo") as server, mr.Client(server.url) as client:
+        job = client.job("orphan")
+        with pytest.raises(errors.NotFoundError) as caught:
+            job.result(60)
+        assert (caught.value.code, job.known.state) == ("unknown_model", "failed")
+    with ServerProcess(registry, "slow") as server, mr.Client(server.url) as client:
+        job = client.job("orphan")
+        job.retry()
+        assert job.result(60) == [{"y": 1.0}]
+
+
 # ---------------------------------------------------------------- stopped
 
 

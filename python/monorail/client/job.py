@@ -236,7 +236,7 @@ class Job:
             return DeadlineError(
                 f"the job {self.id} expired: its deadline passed before it began",
                 code="deadline_exceeded",
-                hint="submit it again with a later deadline_s, or without one",
+                hint="retry() queues it again, without the deadline",
             )
         error = status.error or {"code": "internal", "message": f"the job {self.id} failed without a reason"}
         return error_from(error["code"], error["message"], error.get("hint"), error.get("details"))
