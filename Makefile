@@ -36,7 +36,7 @@ test -x $(1)/bin/python || $(UV) venv --quiet --python "$$("$(PYTHON)" -c 'impor
 $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help setup demo test test-rust test-python test-neural lint format bench lock dist generate clean system
+.PHONY: help setup demo test test-rust test-python test-neural test-jobs lint format bench lock dist generate clean system
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ test-python: setup  ## run the Python tests
 
 test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
 	@$(NEURAL)/bin/python -m pytest tests/neural
+
+test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs come in (minutes)
+	@MONORAIL_TEST_KILLS=50 MONORAIL_TEST_SUBMISSIONS=100000 $(PY) -m pytest --timeout 3600 \
+		tests/e2e/test_jobs_survive.py::test_killed_while_jobs_come_in
 
 lint: setup  ## check style, types and layering
 	@$(VENV)/bin/ruff check

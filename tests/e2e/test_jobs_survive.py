@@ -313,6 +313,15 @@ def test_a_store_that_cannot_be_made(registry, tmp_path):
         assert "Traceback" not in ended.stderr
 
 
+def test_a_registry_that_cannot_hold_a_store_is_served(registry):
+    (registry / "jobs").write_text("")
+    with ServerProcess(registry, "echo") as server:
+        status, error = refusal(server.url)
+        assert (status, error["code"]) == (503, "jobs_unavailable")
+        assert str(registry / "jobs") in server.stderr
+        assert server.predict("echo", {"x": 1}).status == 200
+
+
 def test_a_damaged_store_is_not_begun_anew(registry):
     with ServerProcess(registry, "echo") as server, mr.Client(server.url) as client:
         client.submit("echo", {"x": 1}).result(60)
