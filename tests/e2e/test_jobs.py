@@ -453,6 +453,13 @@ def test_awaiting_does_not_block_the_loop(client):
     assert turns > 5
 
 
+def test_awaiting_more_jobs_than_there_are_connections(client):
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(client.submit("echo", {"x": i}, not_before_s=1) for i in range(150)))
+
+    assert asyncio.run(main()) == [{"y": float(i)} for i in range(150)]
+
+
 def test_awaiting_is_cut_short(client):
     job = client.submit("echo", {"x": 1}, not_before_s=LATER_S)
 
