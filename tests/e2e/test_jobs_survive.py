@@ -261,7 +261,7 @@ def refusal(url: str, method: str = "POST", path: str = "/models/echo/jobs") -> 
 def test_a_second_server_of_a_registry(registry, tmp_path):
     with ServerProcess(registry, "echo") as first, ServerProcess(registry, "echo") as second:
         assert (registry / "jobs").is_dir()
-        assert "jobs" in second.stderr
+        wait_until("the second server says that it keeps no jobs", lambda: "jobs" in second.stderr)
         for method, path in (
             ("POST", "/models/echo/jobs"),
             ("GET", "/jobs"),

@@ -11,6 +11,8 @@ use crate::exchange::Media;
 const LIMIT_INLINE_BYTES: usize = 64 * 1024;
 /// Tries of what may heal by itself, and of what a server died over.
 pub const ATTEMPTS: u32 = 6;
+/// Tries after which a job is scored alone: should servers die over it, it takes no others with it.
+pub const ATTEMPTS_TOGETHER: u32 = 2;
 /// Longest id, in bytes.
 const LIMIT_ID_BYTES: usize = 128;
 
@@ -109,9 +111,10 @@ pub enum Ending {
     Failed(Error),
     /// Its deadline has passed.
     Expired,
-    /// It is queued again, until then.
+    /// It is queued again until then; whether that was one of its tries.
     Again {
         not_before: f64,
+        counted: bool,
     },
 }
 

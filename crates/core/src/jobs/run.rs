@@ -24,6 +24,8 @@ const JOBS: usize = 4_096;
 const ROWS: u64 = 8_192;
 /// How long until the second try of what may heal by itself; each further one waits twice as long.
 const FIRST_PAUSE_S: f64 = 0.25;
+/// How long a job waits whose model's queue is full.
+const BUSY_PAUSE_S: f64 = 0.5;
 /// How long the runner sleeps at most.
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -140,7 +142,7 @@ impl Runner {
         let mut turns: HashMap<usize, (Arc<Served>, Turn)> = HashMap::new();
         for job in handed.jobs {
             if stopping {
-                finished.push(job.ended(Ending::Again { not_before: 0.0 }));
+                finished.push(job.ended(Ending::Again { not_before: 0.0, counted: false }));
                 continue;
             }
             match self.read(&job, &mut turns) {
@@ -213,12 +215,14 @@ impl Claimed {
 
 /// What may heal by itself is tried again after a while; the input's own faults are not.
 fn again_or_failed(job: &Claimed, error: Error) -> Finished {
-    let heals = matches!(error.code(), Code::Overloaded | Code::NotReady | Code::WorkerLost | Code::Draining);
+    let heals = matches!(error.code(), Code::NotReady | Code::WorkerLost);
     job.ended(match error.code() {
         Code::DeadlineExceeded => Ending::Expired,
+        // Others are scored meanwhile: its turn comes, however long that takes.
+        Code::Overloaded | Code::Draining => Ending::Again { not_before: now() + BUSY_PAUSE_S, counted: false },
         _ if heals && job.attempts < ATTEMPTS => {
             let pause = FIRST_PAUSE_S * f64::from(1_u32 << job.attempts.min(ATTEMPTS).saturating_sub(1));
-            Ending::Again { not_before: now() + pause }
+            Ending::Again { not_before: now() + pause, counted: true }
         }
         _ => Ending::Failed(error),
     })

@@ -12,7 +12,7 @@ use crate::bundle::folder::try_lock;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
 
-use super::job::{ATTEMPTS, Body, Claimed, Ending, Finished, NewJob, Record, State, now};
+use super::job::{ATTEMPTS, ATTEMPTS_TOGETHER, Body, Claimed, Ending, Finished, NewJob, Record, State, now};
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 64;
@@ -100,6 +100,11 @@ impl Store {
     /// Ends a transaction: what it did is on the disk once this returns.
     pub fn commit(&self) -> Result<()> {
         self.run("COMMIT")
+    }
+
+    /// Whether a transaction is under way: a full disk ends it by itself.
+    pub fn is_within(&self) -> bool {
+        !self.connection.is_autocommit()
     }
 
     /// Undoes a transaction; one that has ended by itself already is no failure.
@@ -205,7 +210,15 @@ impl Store {
         while taken < rows {
             let Some(row) = found.next().map_err(failed)? else { break };
             taken += row.get::<_, u64>(8).map_err(failed)?.max(1);
-            handed.jobs.push(claimed(row).map_err(failed)?);
+            let job = claimed(row).map_err(failed)?;
+            let alone = job.attempts > ATTEMPTS_TOGETHER;
+            if alone && !handed.jobs.is_empty() {
+                break;
+            }
+            handed.jobs.push(job);
+            if alone {
+                break;
+            }
         }
         drop(found);
         let mut start = self
@@ -229,14 +242,16 @@ impl Store {
     pub fn finish(&self, finished: &Finished) -> Result<()> {
         let place = finished.place;
         let (state, version, error) = match &finished.how {
-            Ending::Again { not_before } => {
+            Ending::Again { not_before, counted } => {
                 let mut again = self
                     .connection
                     .prepare_cached(
-                        "UPDATE jobs SET state = 0, started = NULL, not_before = ?2 WHERE place = ?1 AND state = 1",
+                        "UPDATE jobs SET state = 0, started = NULL, not_before = ?2, attempts = attempts - ?3
+                         WHERE place = ?1 AND state = 1",
                     )
                     .map_err(failed)?;
-                return again.execute(params![place, not_before]).map(drop).map_err(failed);
+                let back = u32::from(!counted);
+                return again.execute(params![place, not_before, back]).map(drop).map_err(failed);
             }
             Ending::Succeeded { version, .. } => (State::Succeeded, Some(*version), None),
             Ending::Failed(error) => (State::Failed, None, Some(error_json(error))),

@@ -195,7 +195,7 @@ impl Writer {
                 }
             };
             if let Err(error) = &done
-                && error.code() == Code::JobStoreFailed
+                && (error.code() == Code::JobStoreFailed || !self.store.is_within())
             {
                 return Err(error.clone());
             }

@@ -108,10 +108,7 @@ impl Shared {
     /// # Errors
     /// `not_ready` while they are being loaded.
     pub fn catalog(&self) -> Result<&Catalog> {
-        self.catalog.get().ok_or_else(|| {
-            Error::new(Code::NotReady, "the models are still being loaded")
-                .hint("wait for GET /health/ready to say 200")
-        })
+        self.catalog.get().ok_or_else(loading)
     }
 
     /// The asynchronous predictions.
@@ -121,7 +118,8 @@ impl Shared {
     pub fn jobs(&self) -> Result<Arc<Jobs>> {
         match self.jobs.get() {
             Some(jobs) => jobs.clone(),
-            None => self.catalog().and(Err(no_jobs())),
+            None if self.stage() == Stage::Loading => Err(loading()),
+            None => Err(no_jobs()),
         }
     }
 
@@ -132,7 +130,7 @@ impl Shared {
     pub fn ready(&self) -> Result<()> {
         match self.stage() {
             Stage::Ready => Ok(()),
-            Stage::Loading => self.catalog().map(|_| ()),
+            Stage::Loading => Err(loading()),
             _ => Err(Error::new(Code::Draining, "the server is stopping").hint("use another replica")),
         }
     }
@@ -414,6 +412,10 @@ impl Keeper {
         let _ = self.shared.catalog.set(catalog);
         Ok(())
     }
+}
+
+fn loading() -> Error {
+    Error::new(Code::NotReady, "the models are still being loaded").hint("wait for GET /health/ready to say 200")
 }
 
 fn no_jobs() -> Error {

@@ -203,3 +203,28 @@ fn pages_go_on_where_the_last_one_ended() {
     assert_eq!(ids, ["c", "b", "a"]);
     assert!(reader.list(Some(State::Failed), None, i64::MAX, 2).unwrap().is_empty());
 }
+
+#[test]
+fn a_full_queue_is_no_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    within(&store, |store| store.submit(&job("a")).unwrap());
+    let (place, id) = (claim(&store)[0].place, "a".to_owned());
+    for (counted, attempts) in [(false, 1), (true, 2), (false, 2)] {
+        let how = Ending::Again { not_before: 0.0, counted };
+        within(&store, |store| store.finish(&Finished { place, id: id.clone(), how }).unwrap());
+        assert_eq!(claim(&store)[0].attempts, attempts);
+    }
+}
+
+#[test]
+fn what_servers_died_over_twice_is_scored_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    within(&open(&folder), |store| ["a", "b"].map(|id| store.submit(&job(id)).unwrap()));
+    assert_eq!(ids(&claim(&open(&folder))), ["a", "b"]);
+    assert_eq!(ids(&claim(&open(&folder))), ["a", "b"]);
+    let store = open(&folder);
+    within(&store, |store| store.submit(&job("c")).unwrap());
+    let turns = [claim(&store), claim(&store), claim(&store)];
+    assert_eq!(turns.each_ref().map(|jobs| ids(jobs)), [vec!["a"], vec!["b"], vec!["c"]]);
+}
