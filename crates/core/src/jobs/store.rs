@@ -4,6 +4,7 @@
 //! nobody is told anything before that sync has returned. Reads have a connection of their own and wait for nobody.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -50,7 +51,8 @@ impl Store {
             Error::new(Code::JobsUnavailable, format!("the job store at {} cannot be used: {what}", folder.display()))
                 .hint("give another folder with --jobs PATH, or --jobs off")
         };
-        std::fs::create_dir_all(folder).map_err(|e| unusable(&e.to_string()))?;
+        // Its rows are nobody else's to read.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| unusable(&e.to_string()))?;
         let lock = folder.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock);
         let lock = lock.map_err(|e| unusable(&e.to_string()))?;

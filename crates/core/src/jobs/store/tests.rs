@@ -228,3 +228,12 @@ fn what_servers_died_over_twice_is_scored_alone() {
     let turns = [claim(&store), claim(&store), claim(&store)];
     assert_eq!(turns.each_ref().map(|jobs| ids(jobs)), [vec!["a"], vec!["b"], vec!["c"]]);
 }
+
+#[test]
+fn what_is_kept_is_the_servers_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = folder.path().join("jobs");
+    drop(Store::open(&jobs, u64::MAX).unwrap());
+    assert_eq!(std::fs::metadata(jobs).unwrap().permissions().mode() & 0o777, 0o700);
+}
