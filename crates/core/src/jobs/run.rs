@@ -57,10 +57,10 @@ struct Flight {
 }
 
 pub struct Runner {
-    pub shared: Arc<Shared>,
-    pub events: Receiver<Event>,
-    pub writer: Sender<Command>,
-    pub post: Arc<Post>,
+    shared: Arc<Shared>,
+    events: Receiver<Event>,
+    writer: Sender<Command>,
+    post: Arc<Post>,
     flights: HashMap<u64, Flight>,
     rows: u64,
     next_ticket: u64,
@@ -175,16 +175,17 @@ impl Runner {
             let body = exchange::write(&served, &exchange::nothing(&served)?, job.output, form)?;
             return Ok(Some(Ending::Succeeded { version: served.version, body }));
         }
-        let left = job.deadline.map(|deadline| deadline - now());
-        let Some(deadline) =
-            left.map(|left| Duration::try_from_secs_f64(left).ok()).map_or(Some(None), |left| left.map(Some))
-        else {
-            turn.buffer.truncate(before);
-            return Ok(Some(Ending::Expired));
+        let left = match job.deadline.map(|deadline| Duration::try_from_secs_f64(deadline - now())) {
+            None => None,
+            Some(Ok(left)) => Some(left),
+            Some(Err(_)) => {
+                turn.buffer.truncate(before);
+                return Ok(Some(Ending::Expired));
+            }
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let deadline = deadline.and_then(|left| Instant::now().checked_add(left));
+        let deadline = left.and_then(|left| Instant::now().checked_add(left));
         turn.calls.push((Call::new(self.post.clone(), ticket, deadline), rows));
         self.rows += rows as u64;
         self.flights.insert(ticket, Flight { job: job.clone_without_body(), served, form, rows: rows as u64 });

@@ -23,7 +23,7 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 const SWEEP_ROWS: usize = 1_000;
 /// Room that a store leaves on its disk, in bytes.
 const SPARE_BYTES: u64 = 64 << 20;
-/// What an ended job keeps of a record's columns, in the order in which [`record`] reads them.
+/// The columns of a record, in the order in which [`record`] reads them.
 const RECORD: &str = "id, model, version, state, rows, priority, attempts, created, started, finished, not_before, deadline, expires, error, place";
 
 /// The writer's half of a store.

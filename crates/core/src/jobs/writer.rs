@@ -114,32 +114,14 @@ impl Writer {
     /// Does what was asked in one transaction, and tells of it. Ends that could not be written are kept for the next.
     fn transact(&self, commands: Vec<Command>, kept: &mut Vec<Finished>, sweep: bool) {
         let mut outcome = Outcome::default();
-        let mut waiting = Vec::new();
-        let mut claims = false;
-        let mut work = Vec::new();
+        let mut others = Vec::new();
         for command in commands {
             match command {
                 Command::Finish(finished) => kept.extend(finished),
-                Command::Stop => {}
-                Command::Claim(jobs, rows) => {
-                    claims = true;
-                    work.push(Work::Claim(jobs, rows));
-                }
-                Command::Submit(job, answer) => {
-                    waiting.push(answer);
-                    work.push(Work::Submit(job));
-                }
-                Command::Cancel(id, answer) => {
-                    waiting.push(answer);
-                    work.push(Work::Cancel(id));
-                }
-                Command::Retry(id, answer) => {
-                    waiting.push(answer);
-                    work.push(Work::Retry(id));
-                }
+                other => others.push(other),
             }
         }
-        let mut waiting = waiting.into_iter();
+        let mut others = others.into_iter();
         let done = self.store.begin().and_then(|()| {
             for finished in kept.iter() {
                 self.store.finish(finished)?;
@@ -148,7 +130,8 @@ impl Writer {
             if sweep {
                 outcome.ended.extend(self.store.sweep()?);
             }
-            self.run(work, &mut waiting, &mut outcome)?;
+            let mut room = None;
+            others.try_for_each(|command| self.run(command, &mut room, &mut outcome))?;
             self.store.commit()
         });
         match done {
@@ -159,49 +142,62 @@ impl Writer {
             Err(error) => {
                 self.store.roll_back();
                 self.log.error(format_args!("{error}"));
-                let unanswered = outcome.answers.into_iter().map(|(answer, _)| answer).chain(waiting);
-                unanswered.for_each(|answer| drop(answer.send(Err(error.clone()))));
-                if claims {
-                    drop(self.runner.send(Event::Handed(Handed { jobs: Vec::new(), next: Some(0.0) })));
-                }
+                self.refuse(outcome, others, &error);
             }
         }
     }
 
-    /// Does the commands in their order; what is wrong with one alone is that one's answer.
-    fn run(&self, work: Vec<Work>, waiting: &mut impl Iterator<Item = Answer>, outcome: &mut Outcome) -> Result<()> {
-        let mut room = None;
-        for each in work {
-            let done = match each {
-                Work::Claim(jobs, rows) => {
-                    outcome.handed = Some(self.store.claim(jobs, rows)?);
-                    continue;
-                }
-                Work::Submit(job) => {
-                    let room: &Result<()> = room.get_or_insert_with(|| self.store.check_room());
-                    let done = room.clone().and_then(|()| self.store.submit(&job));
-                    outcome.queued |= done.is_ok();
-                    done
-                }
-                Work::Cancel(id) => {
-                    let done = self.store.cancel(&id);
-                    outcome.ended.push(id);
-                    done
-                }
-                Work::Retry(id) => {
-                    let done = self.store.retry(&id);
-                    outcome.queued |= done.is_ok();
-                    done
-                }
-            };
-            if let Err(error) = &done
-                && (error.code() == Code::JobStoreFailed || !self.store.is_within())
-            {
-                return Err(error.clone());
+    /// Does one command; what is wrong with it alone is its answer.
+    fn run(&self, command: Command, room: &mut Option<Result<()>>, outcome: &mut Outcome) -> Result<()> {
+        let (answer, done) = match command {
+            Command::Finish(_) | Command::Stop => return Ok(()),
+            Command::Claim(jobs, rows) => {
+                // Asked for, whatever comes of it.
+                let handed = outcome.handed.insert(Handed { jobs: Vec::new(), next: Some(0.0) });
+                *handed = self.store.claim(jobs, rows)?;
+                return Ok(());
             }
-            outcome.answers.extend(waiting.next().map(|answer| (answer, done)));
+            Command::Submit(job, answer) => {
+                let room = room.get_or_insert_with(|| self.store.check_room());
+                let done = room.clone().and_then(|()| self.store.submit(&job));
+                outcome.queued |= done.is_ok();
+                (answer, done)
+            }
+            Command::Cancel(id, answer) => {
+                let done = self.store.cancel(&id);
+                outcome.ended.push(id);
+                (answer, done)
+            }
+            Command::Retry(id, answer) => {
+                let done = self.store.retry(&id);
+                outcome.queued |= done.is_ok();
+                (answer, done)
+            }
+        };
+        let fatal = match &done {
+            Err(error) if error.code() == Code::JobStoreFailed || !self.store.is_within() => Err(error.clone()),
+            _ => Ok(()),
+        };
+        outcome.answers.push((answer, done));
+        fatal
+    }
+
+    /// Tells all who asked that nothing was done; the runner may ask again.
+    fn refuse(&self, outcome: Outcome, left: impl Iterator<Item = Command>, error: &Error) {
+        let mut asked = outcome.handed.is_some();
+        let answered = outcome.answers.into_iter().map(|(answer, _)| answer);
+        let left = left.filter_map(|command| match command {
+            Command::Submit(_, answer) | Command::Cancel(_, answer) | Command::Retry(_, answer) => Some(answer),
+            Command::Claim(..) => {
+                asked = true;
+                None
+            }
+            Command::Finish(_) | Command::Stop => None,
+        });
+        answered.chain(left).for_each(|answer| drop(answer.send(Err(error.clone()))));
+        if asked {
+            drop(self.runner.send(Event::Handed(Handed { jobs: Vec::new(), next: Some(0.0) })));
         }
-        Ok(())
     }
 
     fn tell(&self, outcome: Outcome) {
@@ -215,13 +211,6 @@ impl Writer {
             drop(self.runner.send(Event::Queued));
         }
     }
-}
-
-enum Work {
-    Submit(Box<NewJob>),
-    Cancel(String),
-    Retry(String),
-    Claim(usize, u64),
 }
 
 /// What a caller is told whose writer has gone.

@@ -133,6 +133,11 @@ impl<'a> Model<'a> {
         self.producers.get(value).copied()
     }
 
+    /// The node that makes a value.
+    pub fn maker(&self, value: &str) -> Option<&Node<'a>> {
+        self.nodes.get(self.producer(value)?)
+    }
+
     /// A constant's dimensions and values; `None` if it is none, or of a type not read here.
     pub fn constant(&self, name: &str) -> Option<(Vec<usize>, Constant)> {
         // One that is an input as well is only that input's default.
@@ -195,6 +200,11 @@ impl<'a> Node<'a> {
         // The default domain has two names.
         let domain = if domain == "ai.onnx" { "" } else { domain };
         Some(Self { operator, domain, inputs, outputs, attributes })
+    }
+
+    /// Whether it is one of ONNX's own operators that works along the columns of a matrix.
+    pub fn is_along_columns(&self, operator: &str) -> bool {
+        self.domain.is_empty() && self.operator == operator && self.int("axis") == Some(1)
     }
 
     /// An attribute that is a whole number.

@@ -57,13 +57,12 @@ impl<'a> Reader<'_, 'a> {
     /// A tensor's columns; `None` if it is not known how many there are.
     fn expand(&mut self, tensor: &'a str, depth: usize) -> Option<Vec<Column>> {
         let depth = depth.checked_sub(1)?;
-        let node = self.model.producer(tensor).and_then(|at| self.model.nodes.get(at));
-        let found = match node.filter(|node| node.domain.is_empty()) {
-            Some(node) if node.operator == "Concat" && node.int("axis") == Some(1) => {
+        let found = match self.model.maker(tensor) {
+            Some(node) if node.is_along_columns("Concat") => {
                 let parts: Option<Vec<_>> = node.inputs.iter().map(|part| self.expand(part, depth)).collect();
                 return parts.map(|parts| parts.concat());
             }
-            Some(node) if node.operator == "Cast" => self.cast(node, depth),
+            Some(node) if (node.domain, node.operator) == ("", "Cast") => self.cast(node, depth),
             _ => None,
         };
         found.or_else(|| {
@@ -99,8 +98,8 @@ impl<'a> Reader<'_, 'a> {
             let known = [FLOAT, DOUBLE, INT32, INT64, BOOL].contains(&input.element);
             return known.then(|| self.columns(from, 0..width, |_| read));
         }
-        let made_by = self.model.nodes.get(self.model.producer(from)?)?;
-        (made_by.domain.is_empty() && made_by.operator == "Equal").then(|| self.equal(made_by, depth))?
+        let made_by = self.model.maker(from)?;
+        ((made_by.domain, made_by.operator) == ("", "Equal")).then(|| self.equal(made_by, depth))?
     }
 
     /// A comparison of columns with constants.
@@ -131,8 +130,7 @@ impl<'a> Reader<'_, 'a> {
 
     /// The tensor that columns are picked from, and which.
     fn gathered(&self, tensor: &'a str, depth: usize) -> Option<(&'a str, Vec<usize>)> {
-        let node = self.model.producer(tensor).and_then(|at| self.model.nodes.get(at));
-        if let Some(node) = node.filter(|n| n.operator == "Gather" && n.domain.is_empty() && n.int("axis") == Some(1)) {
+        if let Some(node) = self.model.maker(tensor).filter(|node| node.is_along_columns("Gather")) {
             let [source, positions] = node.inputs[..] else { return None };
             let (shape, Constant::Int64(positions)) = self.model.constant(positions)? else { return None };
             let positions = positions.into_iter().map(|p| usize::try_from(p).ok()).collect::<Option<_>>()?;
@@ -144,8 +142,7 @@ impl<'a> Reader<'_, 'a> {
     /// The columns of a tensor as columns of the tensors it was put together from; nothing else is seen through.
     fn parts(&self, tensor: &'a str, depth: usize) -> Option<Vec<(&'a str, usize)>> {
         let depth = depth.checked_sub(1)?;
-        let node = self.model.producer(tensor).and_then(|at| self.model.nodes.get(at));
-        if let Some(node) = node.filter(|n| n.operator == "Concat" && n.domain.is_empty() && n.int("axis") == Some(1)) {
+        if let Some(node) = self.model.maker(tensor).filter(|node| node.is_along_columns("Concat")) {
             let parts: Vec<_> = node.inputs.iter().map(|part| self.parts(part, depth)).collect::<Option<_>>()?;
             return Some(parts.concat());
         }
@@ -179,18 +176,18 @@ fn width(model: &Model<'_>, tensor: &str, depth: usize) -> Option<usize> {
     if let Some((shape, _)) = model.constant(tensor) {
         return (shape.len() <= 2).then(|| shape.last().copied().unwrap_or(1));
     }
-    let node = model.nodes.get(model.producer(tensor)?)?;
+    let node = model.maker(tensor)?;
     match (node.domain, node.operator) {
         ("ai.onnx.ml", "LabelEncoder") | ("", "Cast") => width(model, node.inputs.first()?, depth),
         ("", "Where" | "Add" | "Sub" | "Mul" | "Div" | "Equal" | "Min" | "Max") => {
             let widths: Vec<_> = node.inputs.iter().map(|input| width(model, input, depth)).collect::<Option<_>>()?;
             widths.into_iter().max()
         }
-        ("", "Concat") if node.int("axis") == Some(1) => {
+        _ if node.is_along_columns("Concat") => {
             let widths: Vec<_> = node.inputs.iter().map(|input| width(model, input, depth)).collect::<Option<_>>()?;
             Some(widths.into_iter().sum())
         }
-        ("", "Gather") if node.int("axis") == Some(1) => {
+        _ if node.is_along_columns("Gather") => {
             let (shape, _) = model.constant(node.inputs.get(1)?)?;
             if let [count] = shape[..] { Some(count) } else { None }
         }

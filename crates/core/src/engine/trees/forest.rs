@@ -170,7 +170,8 @@ impl Forest {
         let lanes = self.lanes.len().max(1);
         let mut blocks = vec![[0.0; BLOCK]; lanes * together];
         let rankings = self.bits.as_ref().map_or(1, |bits| bits.rankings().max(1));
-        let mut ranks = vec![[0; BLOCK]; rankings * together];
+        // Few rows are walked, and need none.
+        let mut ranks = vec![[0; BLOCK]; if rows > FEW { rankings * together } else { 0 }];
         for first in (0..rows).step_by(BLOCK * together) {
             let count = (BLOCK * together).min(rows - first);
             let Some(sums) = sums.get_mut(first * self.targets..(first + count) * self.targets) else { return };
