@@ -91,8 +91,7 @@ impl Runner {
     pub fn work(mut self) {
         let mut stopping = false;
         while !(stopping && self.flights.is_empty()) {
-            let until = self.ask_at.map_or(LONGEST, |at| at.saturating_duration_since(Instant::now()).min(LONGEST));
-            let mut event = match self.events.recv_timeout(until) {
+            let mut event = match self.events.recv_timeout(self.patience()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) if stopping => return,
                 Err(RecvTimeoutError::Timeout) => None,
@@ -119,12 +118,20 @@ impl Runner {
         }
     }
 
+    /// How long to wait for the next event: until it is time to ask, unless only an event can let it ask.
+    fn patience(&self) -> Duration {
+        let wait = |at: Instant| at.saturating_duration_since(Instant::now()).min(LONGEST);
+        if self.may_ask() { self.ask_at.map_or(LONGEST, wait) } else { LONGEST }
+    }
+
+    /// Whether half of the room is free at least (many small claims cost as many transactions), and nothing was asked for.
+    fn may_ask(&self) -> bool {
+        !self.asking && self.flights.len() <= JOBS / 2 && self.rows <= ROWS / 2
+    }
+
     /// Asks the writer for more, if it is time and there is room.
     fn ask(&mut self) {
-        let due = self.ask_at.is_some_and(|at| at <= Instant::now());
-        // Half of the room at least: many small claims cost as many transactions.
-        let room = self.flights.len() <= JOBS / 2 && self.rows <= ROWS / 2;
-        if due && room && !self.asking {
+        if self.may_ask() && self.ask_at.is_some_and(|at| at <= Instant::now()) {
             self.asking = self.writer.send(Command::Claim(JOBS - self.flights.len(), ROWS - self.rows)).is_ok();
             self.ask_at = None;
         }
