@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one demo run, a raw connection, ``tests.support`` importable from any folder."""
+"""What the end-to-end tests share: one demo run, a server of jobs, clients, ``tests.support`` importable anywhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
+import monorail as mr
+
 if TYPE_CHECKING:
+    from tests.support.process import ServerProcess
     from tests.support.raw import Raw
 
 ROOT = str(Path(__file__).parents[2])
@@ -49,6 +53,35 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     )
     assert done.returncode == 0, done.stderr
     return DemoRun(done.stdout, done.stderr, scratch)
+
+
+@pytest.fixture(scope="session")
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that takes jobs for ``scorer``, for ``echo``, which answers ``x`` as ``y``, and for ``slow``, alike."""
+    from tests.support.bundles import publish_scorer, publish_slow
+    from tests.support.process import ServerProcess
+
+    folder = tmp_path_factory.mktemp("jobs") / "here"
+    publish_scorer(folder, "scorer")
+    publish_slow(folder, "echo", busy_ms=0)
+    publish_slow(folder, "slow", busy_ms=500)
+    with ServerProcess(folder, "scorer", "echo", "slow", threads=2) as server:
+        yield server
+        assert server.get("/health/ready").status == 200
+
+
+@pytest.fixture(scope="module")
+def client(server) -> Iterator[mr.Client]:
+    """A client of the module's ``server``."""
+    with mr.Client(server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def http(server) -> Iterator[httpx.Client]:
+    """HTTP by hand, to the module's ``server``."""
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        yield http
 
 
 @pytest.fixture

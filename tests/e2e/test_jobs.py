@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import httpx
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.support.bundles import publish_scorer, publish_slow, scorer_answers
+from tests.support.bundles import scorer_answers
 from tests.support.cutting import Cutting
 from tests.support.process import ServerProcess
 from tests.support.raw import Stopwatch
@@ -30,27 +29,8 @@ LATER_S = 3_600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    folder = tmp_path_factory.mktemp("registry") / "here"
-    publish_scorer(folder, "scorer")
-    publish_slow(folder, "echo", busy_ms=0)
-    publish_slow(folder, "slow", busy_ms=500)
-    with ServerProcess(folder, "scorer", "echo", "slow", threads=2) as server:
-        yield server
-        assert server.get("/health/ready").status == 200
-
-
-@pytest.fixture(scope="module")
-def client(server: ServerProcess) -> Iterator[mr.Client]:
-    with mr.Client(server.url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def http(server: ServerProcess) -> Iterator[httpx.Client]:
-    """HTTP by hand."""
-    with httpx.Client(base_url=server.url, timeout=60) as http:
-        yield http
+def server(job_server: ServerProcess) -> ServerProcess:
+    return job_server
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:

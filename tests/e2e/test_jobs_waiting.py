@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,8 @@ LATER_S = 3_600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    folder = tmp_path_factory.mktemp("registry") / "here"
-    publish_slow(folder, "echo", busy_ms=0)
-    publish_slow(folder, "slow", busy_ms=500)
-    with ServerProcess(folder, "echo", "slow", threads=2) as server:
-        yield server
-        assert server.get("/health/ready").status == 200
-
-
-@pytest.fixture(scope="module")
-def client(server: ServerProcess) -> Iterator[mr.Client]:
-    with mr.Client(server.url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def http(server: ServerProcess) -> Iterator[httpx.Client]:
-    """HTTP by hand."""
-    with httpx.Client(base_url=server.url, timeout=60) as http:
-        yield http
+def server(job_server: ServerProcess) -> ServerProcess:
+    return job_server
 
 
 def test_waiting_ends_with_the_job(client, http):
