@@ -10,7 +10,8 @@ MAKEFLAGS += --no-print-directory
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/monorail/target
 # Nothing here needs a Python that is not on the machine already.
 export UV_PYTHON_DOWNLOADS := never
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled once and kept, as users have it: hundreds of processes of the tests import what each would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 PY := $(VENV)/bin/python
