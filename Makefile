@@ -30,6 +30,7 @@ EXTRAS := sklearn lightgbm xgboost catboost mlflow skops worker pandas polars ra
 NEURAL_EXTRAS := torch keras tensorflow mlflow sklearn worker pandas
 
 SHARED_TESTS := $(filter-out tests/e2e tests/scale tests/neural tests/support tests/__pycache__ tests/conftest.py,$(wildcard tests/*))
+TEST_NEURAL = $(NEURAL)/bin/python -m pytest tests/neural
 
 # sync ENVIRONMENT,LOCK: the environment, made if it is not there, with exactly what the lock says.
 define sync
@@ -47,23 +48,25 @@ setup: system $(VENV)/.installed  ## make .venv from the locks, build the Rust c
 demo: setup  ## fit, prove, serve and score the flights model
 	@$(VENV)/bin/monorail demo
 
-test: test-rust test-python test-neural  ## run all tests
+test: AND_THEN = $(TEST_NEURAL) || failed=$$?;
+test: $(NEURAL)/.installed test-rust test-python  ## run all tests
 
 test-rust: setup  ## run the tests of the Rust core, which never sees Python
 	@MONORAIL_ORT_LIB="$(RUNTIME)" cargo test --release --locked --quiet -p monorail-core
 
 # Clusters, which often wait, have a process of their own beside the tests that share the cores, and say at the end what
-# they did. Each has one core, so libraries need no threads of theirs. Tests that measure time have the machine to
-# themselves. Long ones first, so that no core is idle at the end.
+# they did; where all tests run, those of neural frameworks follow them there. Each has one core, so libraries need no
+# threads of theirs. Tests that measure time have the machine to themselves. Long ones first, so that no core is idle at
+# the end.
 test-python: setup  ## run the Python tests
 	@export OMP_NUM_THREADS=1; said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; \
-	$(PY) -m pytest tests/scale >"$$said" 2>&1 & scale=$$!; failed=0; \
+	{ failed=0; $(PY) -m pytest tests/scale || failed=$$?; $(AND_THEN) exit $$failed; } >"$$said" 2>&1 & beside=$$!; failed=0; \
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not timed' tests/e2e $(SHARED_TESTS) || failed=$$?; \
-	wait $$scale || failed=$$?; cat "$$said"; exit $$failed
+	wait $$beside || failed=$$?; cat "$$said"; exit $$failed
 	@$(PY) -m pytest -m timed tests/e2e tests/cli
 
 test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
-	@$(NEURAL)/bin/python -m pytest tests/neural
+	@$(TEST_NEURAL)
 
 test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs come in (minutes)
 	@MONORAIL_TEST_KILLS=50 MONORAIL_TEST_SUBMISSIONS=100000 $(PY) -m pytest --timeout 3600 \
