@@ -11,12 +11,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support import workers
 from tests.support.bundles import publish_scorer
-from tests.support.process import running
+from tests.support.process import Reply, ServerProcess, running
 from tests.support.waiting import wait_until
 from tests.support.workers import ask, is_alive, pid_of, proven, publish_worker, restarts, wait_gone, wait_log
 
@@ -149,15 +150,21 @@ def test_the_interruption_of_one_batch_never_hits_the_next(server):
 # ---------------------------------------------------------------- killed from outside
 
 
-def _load(server, name: str, seconds: float, threads: int = 4):
-    """Requests from several clients at once, and their replies."""
-    replies, until = [], time.monotonic() + seconds
+@contextlib.contextmanager
+def _load(server: ServerProcess, name: str) -> Iterator[list[Reply]]:
+    """Requests from several clients at once, for as long as the block goes on, and their replies."""
+    replies: list[Reply] = []
+    over = threading.Event()
 
     def one() -> None:
-        while time.monotonic() < until:
+        while not over.is_set():
             replies.append(ask(server, name, "", "sleep 0.005"))
 
-    return replies, [threading.Thread(target=one) for _ in range(threads)]
+    with running(threading.Thread(target=one) for _ in range(4)):
+        try:
+            yield replies
+        finally:
+            over.set()
 
 
 def _kill_some(server, name: str, times: int) -> None:
@@ -166,12 +173,12 @@ def _kill_some(server, name: str, times: int) -> None:
 
 
 def test_killed_under_load_an_idempotent_model_drops_nothing(server):
-    replies, threads = _load(server, AGAIN, 2.5)
-    with running(threads):
+    with _load(server, AGAIN) as replies:
         _kill_some(server, AGAIN, 3)
         assert server.predict("scorer", SCORER).status == 200
+        answered = len(replies)
+        wait_until("the load has gone on", lambda: len(replies) > answered + 20)
     assert {reply.status for reply in replies} == {200}, [reply.text for reply in replies if reply.status != 200]
-    assert len(replies) > 20
     assert all([row["y"] for row in reply.json()["predictions"]] == [0.0, 1.0] for reply in replies)
     wait_until("all three were counted", lambda: restarts(server, AGAIN, reason="died") == 3)
 
@@ -242,33 +249,35 @@ def test_workers_follow_the_queue(registry):
         assert ask(server, MODEL, "").status == 200
 
 
-def test_replacing_workers_after_some_batches_drops_nothing(registry):
+@pytest.fixture(scope="module")
+def replaced(registry) -> Iterator[tuple[ServerProcess, list[Reply]]]:
+    """A server that replaces its worker after 20 batches, and the replies to a load that had it do so thrice."""
     with workers.serve(registry, "nothing", max_workers=1, worker_max_batches=20) as server:
-        replies, threads = _load(server, "nothing", 3.0)
-        with running(threads):
-            pass
-        assert {reply.status for reply in replies} == {200}
-        pids = {reply.json()["predictions"][0]["pid"] for reply in replies}
-        assert len(pids) >= 2
-        wait_until("it was counted", lambda: restarts(server, "nothing", reason="batches") >= 2)
-        assert restarts(server, "nothing", reason="died") == 0
-        wait_until("the old ones are gone", lambda: sum(map(is_alive, pids)) <= 1)
+        with _load(server, "nothing") as replies:
+            wait_until("three were replaced", lambda: restarts(server, "nothing", reason="batches") >= 3)
+        yield server, replies
 
 
-def test_a_worker_that_is_to_be_replaced_goes_as_soon_as_it_can_under_load(registry):
-    with workers.serve(registry, "nothing", max_workers=1, worker_max_batches=20) as server:
-        _, threads = _load(server, "nothing", 3.0)
-        with running(threads):
-            pass
-        ready, lags = None, []
-        for line in server.err:
-            at = datetime.datetime.fromisoformat(line.split()[0]) if " worker " in line else None
-            if at and " is ready " in line:
-                ready = at
-            elif at and ready and "it has run worker_max_batches" in line:
-                lags.append((at - ready).total_seconds())
-        assert len(lags) >= 2
-        assert max(lags) < 1
+def test_replacing_workers_after_some_batches_drops_nothing(replaced):
+    server, replies = replaced
+    assert {reply.status for reply in replies} == {200}
+    pids = {reply.json()["predictions"][0]["pid"] for reply in replies}
+    assert len(pids) >= 2
+    assert restarts(server, "nothing", reason="died") == 0
+    wait_until("the old ones are gone", lambda: sum(map(is_alive, pids)) <= 1)
+
+
+def test_a_worker_that_is_to_be_replaced_goes_as_soon_as_it_can_under_load(replaced):
+    server, _ = replaced
+    ready, lags = None, []
+    for line in server.err:
+        at = datetime.datetime.fromisoformat(line.split()[0]) if " worker " in line else None
+        if at and " is ready " in line:
+            ready = at
+        elif at and ready and "it has run worker_max_batches" in line:
+            lags.append((at - ready).total_seconds())
+    assert len(lags) >= 2
+    assert max(lags) < 1
 
 
 def test_a_crash_loop_backs_off(registry):
