@@ -1,4 +1,7 @@
-"""The flights model of the demo: all 336,776 rows and at least 10,000 hard ones, no label changed, worst under 1e-6."""
+"""The flights model of the demo in plain ONNX Runtime: no label changed, on hard rows either, worst under 1e-6.
+
+The demo itself, which the end-to-end tests run, proves every flight with the serving engine; here it is every sixth.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def flights() -> pd.DataFrame:
 
 
 def test_flights() -> None:
-    table = flights()
+    table = flights().iloc[::6]
     known = table["arr_delay"].notna() & (table["month"] < 10)
     numbers = Pipeline([("fill", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     text = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=100)
@@ -44,7 +47,7 @@ def test_flights() -> None:
     assert len(case.compiled.to_bytes()) < 150_000
     proof = case.prove(least_rows=10_000)
     proof.check()
-    assert proof.rows == 336_776
+    assert proof.rows == 56_130
     assert proof.hard_rows >= 10_000
     assert proof.refused_by_original == 0
     assert proof.label_mismatches == 0
