@@ -183,7 +183,8 @@ fn write_workers(text: &mut String, models: &[(&Shown, &String)]) {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+/// Begins a metric.
+pub fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 

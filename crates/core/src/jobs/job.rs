@@ -1,6 +1,6 @@
 //! A job: what it asks for, the states it goes through, and how it is told in JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ pub const ATTEMPTS_TOGETHER: u32 = 2;
 /// Longest id, in bytes.
 const LIMIT_ID_BYTES: usize = 128;
 
-/// Where a job is on its way. The numbers are stored.
+/// Where a job is on its way. The numbers of what has ended are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Queued = 0,
@@ -44,9 +44,9 @@ impl State {
         }
     }
 
-    /// A state by its number.
-    pub fn from_number(number: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| *state as i64 == number)
+    /// The state that the store keeps as a number; what is under way, only memory knows.
+    pub fn from_number(number: i64) -> Self {
+        Self::ALL.into_iter().find(|state| state.has_ended() && *state as i64 == number).unwrap_or(Self::Queued)
     }
 
     /// A state by its word.
@@ -85,6 +85,8 @@ pub struct NewJob {
 #[derive(Clone, Debug)]
 pub struct Claimed {
     pub place: i64,
+    /// Which claim handed it out.
+    pub claim: u64,
     pub id: String,
     pub model: String,
     pub input: Media,
@@ -98,6 +100,7 @@ pub struct Claimed {
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub place: i64,
+    pub claim: u64,
     pub id: String,
     pub how: Ending,
 }
@@ -111,9 +114,9 @@ pub enum Ending {
     Failed(Error),
     /// Its deadline has passed.
     Expired,
-    /// It is queued again until then; whether that was one of its tries.
+    /// It is queued again and waits that while; whether that was one of its tries.
     Again {
-        not_before: f64,
+        pause: Duration,
         counted: bool,
     },
 }

@@ -1,11 +1,20 @@
 //! Asynchronous predictions: taken in durably, scored with everybody else's rows, kept until they are fetched.
 //!
-//! [`job`] says what a job is, [`store`] keeps them in one file, [`writer`] is the thread that writes it, and [`run`] the one
-//! that has them scored. A job goes through the same reading, queue and engine as a request online.
+//! [`job`] says what a job is. [`store`] keeps them in one file, [`writer`] is the thread that writes it, [`reader`] looks into
+//! it; [`window`] and [`running`] are what memory knows beside the disk, and [`claim`] hands out from there, noting in
+//! [`under_way`] what it hands out. [`run`] is the thread
+//! that has them scored: a job goes through the same reading, queue and engine as a request online.
 
+mod claim;
 pub mod job;
+mod reader;
+mod room;
 mod run;
+mod running;
 mod store;
+mod tally;
+mod under_way;
+mod window;
 mod writer;
 
 use std::path::Path;
@@ -19,8 +28,11 @@ use crate::error::{Code, Error, Result};
 use crate::lifecycle::Shared;
 
 use job::{Body, NewJob, Record, State};
+use reader::Reader;
 use run::{Event, Post, Runner};
-use store::{Reader, Store};
+use running::Running;
+use store::Store;
+use tally::Tally;
 use writer::{Command, Watchers, Writer, stopped};
 
 /// A server's jobs.
@@ -29,6 +41,8 @@ pub struct Jobs {
     runner: Sender<Event>,
     reader: Mutex<Reader>,
     watchers: Arc<Watchers>,
+    running: Arc<Running>,
+    tally: Arc<Tally>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -38,13 +52,14 @@ impl Jobs {
     /// # Errors
     /// `jobs_unavailable`, `internal`.
     pub fn start(folder: &Path, shared: &Arc<Shared>) -> Result<Self> {
-        let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64)?;
-        let reader = Mutex::new(Reader::open(folder)?);
+        let (running, tally): (Arc<Running>, Arc<Tally>) = Default::default();
+        let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64, running.clone(), tally.clone())?;
+        let reader = Mutex::new(Reader::open(folder, running.clone())?);
         let ((writer, commands), (runner, events)) = (channel(), channel());
         let watchers: Arc<Watchers> = Arc::default();
         let writing =
             Writer { store, commands, runner: runner.clone(), watchers: watchers.clone(), log: shared.log.clone() };
-        let running = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())));
+        let runs = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -52,10 +67,10 @@ impl Jobs {
                 .map_err(|e| Error::new(Code::Internal, format!("no thread can be started: {e}")))
         };
         let threads = vec![
-            spawn("monorail-runner", Box::new(move || running.work()))?,
+            spawn("monorail-runner", Box::new(move || runs.work()))?,
             spawn("monorail-writer", Box::new(move || writing.work()))?,
         ];
-        Ok(Self { writer, runner, reader, watchers, threads: Mutex::new(threads) })
+        Ok(Self { writer, runner, reader, watchers, running, tally, threads: Mutex::new(threads) })
     }
 
     /// Takes a job in; it is on the disk once this answers.
@@ -107,6 +122,11 @@ impl Jobs {
     /// Hears of a job's end; whoever looks at the job after this misses none.
     pub fn watch(&self, id: &str) -> oneshot::Receiver<()> {
         self.watchers.watch(id)
+    }
+
+    /// Writes what is counted, as Prometheus text.
+    pub fn write_metrics(&self, text: &mut String) {
+        self.tally.write(text, &self.running);
     }
 
     /// Starts no more jobs, waits for those under way and for what is to be written. The engines must run until then.

@@ -15,18 +15,20 @@ use crate::exchange;
 use crate::lifecycle::Shared;
 use crate::values::json_in::{Form, JsonReader};
 
+use super::claim::Handed;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, now};
-use super::store::Handed;
+
 use super::writer::Command;
 
 /// Jobs under way at a time, and their rows.
 const JOBS: usize = 4_096;
 const ROWS: u64 = 8_192;
 /// How long until the second try of what may heal by itself; each further one waits twice as long.
-const FIRST_PAUSE_S: f64 = 0.25;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How long a job waits whose model's queue is full.
-const BUSY_PAUSE_S: f64 = 0.5;
-/// How long the runner sleeps at most.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+/// How long the runner sleeps at least, where it knows when a job is due, and at most.
+const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// What the runner hears of.
@@ -141,7 +143,8 @@ impl Runner {
     fn start(&mut self, handed: Handed, stopping: bool, finished: &mut Vec<Finished>) {
         self.asking = false;
         if handed.jobs.is_empty() {
-            let wait = handed.next.map(|at| Duration::from_secs_f64((at - now()).clamp(0.05, 3_600.0)));
+            // Soon enough for a clock that is set meanwhile.
+            let wait = handed.next.map(|wait| wait.clamp(SHORTEST, LONGEST));
             self.ask_at = self.ask_at.or(wait.map(|wait| Instant::now() + wait));
             return;
         }
@@ -149,7 +152,7 @@ impl Runner {
         let mut turns: HashMap<usize, (Arc<Served>, Turn)> = HashMap::new();
         for job in handed.jobs {
             if stopping {
-                finished.push(job.ended(Ending::Again { not_before: 0.0, counted: false }));
+                finished.push(job.ended(Ending::Again { pause: Duration::ZERO, counted: false }));
                 continue;
             }
             match self.read(&job, &mut turns) {
@@ -213,7 +216,7 @@ impl Runner {
 
 impl Claimed {
     fn ended(&self, how: Ending) -> Finished {
-        Finished { place: self.place, id: self.id.clone(), how }
+        Finished { place: self.place, claim: self.claim, id: self.id.clone(), how }
     }
 
     fn clone_without_body(&self) -> Self {
@@ -227,10 +230,10 @@ fn again_or_failed(job: &Claimed, error: Error) -> Finished {
     job.ended(match error.code() {
         Code::DeadlineExceeded => Ending::Expired,
         // Others are scored meanwhile: its turn comes, however long that takes.
-        Code::Overloaded | Code::Draining => Ending::Again { not_before: now() + BUSY_PAUSE_S, counted: false },
+        Code::Overloaded | Code::Draining => Ending::Again { pause: BUSY_PAUSE, counted: false },
         _ if heals && job.attempts < ATTEMPTS => {
-            let pause = FIRST_PAUSE_S * f64::from(1_u32 << job.attempts.min(ATTEMPTS).saturating_sub(1));
-            Ending::Again { not_before: now() + pause, counted: true }
+            let pause = FIRST_PAUSE * (1 << job.attempts.min(ATTEMPTS).saturating_sub(1));
+            Ending::Again { pause, counted: true }
         }
         _ => Ending::Failed(error),
     })

@@ -1,4 +1,5 @@
--- Jobs in the order in which they came. Bodies and results are apart, so that a change of state touches little.
+-- Jobs in the order in which they came. States: 0 may be handed out, 1 is put off until `not_before`, from 2 on it has ended.
+-- The body, input until the job has succeeded and its result from then on, is last, so that a look at a job need not read it.
 CREATE TABLE jobs (
     place INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -18,12 +19,12 @@ CREATE TABLE jobs (
     deadline REAL,
     ttl_s REAL NOT NULL,
     expires REAL,
-    error TEXT
+    error TEXT,
+    body BLOB NOT NULL
 );
-CREATE INDEX waiting ON jobs (priority DESC, place) WHERE state = 0;
-CREATE INDEX running ON jobs (place) WHERE state = 1;
-CREATE INDEX dated ON jobs (deadline) WHERE state = 0 AND deadline IS NOT NULL;
+CREATE INDEX ready ON jobs (priority DESC, place) WHERE state = 0;
+CREATE INDEX put_off ON jobs (not_before) WHERE state = 1;
+CREATE INDEX dated ON jobs (deadline) WHERE state <= 1 AND deadline IS NOT NULL;
 CREATE INDEX expiring ON jobs (expires) WHERE expires IS NOT NULL;
-CREATE TABLE bodies (place INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE results (place INTEGER PRIMARY KEY, body BLOB NOT NULL);
-PRAGMA user_version = 1;
+CREATE INDEX failed ON jobs (state, place) WHERE state >= 3;
+PRAGMA user_version = 2;

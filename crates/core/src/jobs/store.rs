@@ -1,44 +1,73 @@
 //! The embedded store: one SQLite file, written by one thread.
 //!
 //! Whatever waits for the writer goes into one transaction, so that a sync of the disk is shared by all who wait for it;
-//! nobody is told anything before that sync has returned. Reads have a connection of their own and wait for nobody.
+//! nobody is told anything before that sync has returned. A job is written twice, when it comes and when it has ended: which
+//! are next and which are under way is in memory, and follows what was committed.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::bundle::folder::try_lock;
 use crate::error::{Code, Error, Result};
-use crate::exchange::Media;
 
-use super::job::{ATTEMPTS, ATTEMPTS_TOGETHER, Body, Claimed, Ending, Finished, NewJob, Record, State, now};
+use super::claim::{READY, ready};
+use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State, now};
+use super::reader::{RECORD, RECORD_COLUMNS, record};
+use super::room::Room;
+use super::running::{Run, Running};
+use super::tally::Tally;
+use super::under_way::UnderWay;
+use super::window::{Ready, Turn, Window};
 
+/// The file in the store's folder.
+pub const FILE: &str = "jobs.sqlite";
 /// Statements that a connection keeps prepared.
-const STATEMENTS: usize = 64;
+pub const STATEMENTS: usize = 64;
+/// What `schema.sql` makes.
+const VERSION: i64 = 2;
 /// Pages of the log after which it is folded into the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
-/// Most ended jobs removed in one transaction.
-const SWEEP_ROWS: usize = 1_000;
-/// Room that a store leaves on its disk, in bytes.
-const SPARE_BYTES: u64 = 64 << 20;
-/// The columns of a record, in the order in which [`record`] reads them.
-const RECORD: &str = "id, model, version, state, rows, priority, attempts, created, started, finished, not_before, deadline, expires, error, place";
+/// Memory for pages, in KiB, told as SQLite wants it.
+const CACHE: i64 = -32_768;
+/// Most jobs that one transaction expires, removes, or makes ready that were put off.
+pub const AT_ONCE: usize = 4_096;
+/// What a job takes on the disk beside its body, in bytes: about as measured.
+const JOB_BYTES: u64 = 512;
 
 /// The writer's half of a store.
 pub struct Store {
-    connection: Connection,
-    folder: std::path::PathBuf,
-    limit_bytes: u64,
+    pub(super) connection: Connection,
+    pub(super) window: Window,
+    pub(super) running: Arc<Running>,
+    tally: Arc<Tally>,
+    room: Room,
+    pub(super) under_way: UnderWay,
+    pub(super) next_claim: u64,
+    /// Never given twice, although the highest may have been removed.
+    next_place: i64,
+    /// Jobs that wait a little, by when they may be handed out. By a clock that nobody sets, and after a restart at once.
+    pub(super) paused: BTreeSet<(Instant, i64)>,
+    /// What becomes true once the transaction is committed.
+    effects: Vec<Effect>,
     _lock: File,
 }
 
-/// Jobs that were handed out, and when the next one may be if there was none.
-#[derive(Debug, Default)]
-pub struct Handed {
-    pub jobs: Vec<Claimed>,
-    pub next: Option<f64>,
+/// What a transaction means for what is in memory.
+enum Effect {
+    Submitted,
+    Waits(Turn, Box<Ready>),
+    /// It is queued again, whether it may be handed out yet or not.
+    Retried,
+    Ended(Turn, State),
+    /// It may be handed out again then.
+    Paused(i64, Instant),
 }
 
 impl Store {
@@ -46,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// `jobs_unavailable` if another server has it, or the folder cannot be used.
-    pub fn open(folder: &Path, limit_bytes: u64) -> Result<Self> {
+    pub fn open(folder: &Path, limit_bytes: u64, running: Arc<Running>, tally: Arc<Tally>) -> Result<Self> {
         let unusable = |what: &str| {
             Error::new(Code::JobsUnavailable, format!("the job store at {} cannot be used: {what}", folder.display()))
                 .hint("give another folder with --jobs PATH, or --jobs off")
@@ -59,49 +88,93 @@ impl Store {
         if !try_lock(&lock) {
             return Err(unusable("another server has it"));
         }
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(folder.join("jobs.sqlite"))?;
+        let open = || -> rusqlite::Result<(Connection, i64)> {
+            let connection = Connection::open(folder.join(FILE))?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            connection.pragma_update(None, "cache_size", CACHE)?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
-            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0 {
+            if version == 0 {
                 connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
             }
-            Ok(connection)
+            Ok((connection, version))
         };
-        let connection = open().map_err(|e| unusable(&e.to_string()))?;
-        let store = Self { connection, folder: folder.to_owned(), limit_bytes, _lock: lock };
-        store.recover()?;
+        let (connection, version) = open().map_err(|e| unusable(&e.to_string()))?;
+        if version != 0 && version != VERSION {
+            return Err(unusable(&format!("it has form {version}, which this version of Monorail does not read")));
+        }
+        let (under_way, left) = UnderWay::open(folder).map_err(|e| unusable(&e.to_string()))?;
+        let mut store = Self {
+            connection,
+            window: Window::default(),
+            running,
+            tally,
+            room: Room::new(folder, limit_bytes),
+            under_way,
+            next_claim: 1,
+            next_place: 1,
+            paused: BTreeSet::new(),
+            effects: Vec::new(),
+            _lock: lock,
+        };
+        store.recover(left)?;
         Ok(store)
     }
 
-    /// Queues again what a killed server was scoring, unless that has killed several.
-    fn recover(&self) -> Result<()> {
+    /// Counts a try for each job that a server was scoring when it died, unless that has killed several.
+    fn recover(&mut self, mut left: Vec<i64>) -> Result<()> {
+        left.sort_unstable();
+        left.dedup();
         self.begin()?;
-        let fatal = "SELECT place FROM jobs WHERE state = 1 AND attempts >= ?1";
-        let mut fatal = self.connection.prepare_cached(fatal).map_err(failed)?;
-        let places: Vec<i64> =
-            fatal.query_map([ATTEMPTS], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
-        for place in places {
-            let message = format!("the server ended {ATTEMPTS} times while it scored this job");
-            let error =
-                Error::new(Code::EngineFailed, message).hint("look at the server's log; the rows may be too many");
-            self.end(place, State::Running, State::Failed, None, Some(error_json(&error)))?;
+        for place in left {
+            let tried = "UPDATE jobs SET attempts = attempts + 1 WHERE place = ?1 AND state <= 1 RETURNING attempts";
+            if self.row(tried, [place], |row| row.get::<_, u32>(0))?.is_some_and(|attempts| attempts >= ATTEMPTS) {
+                let message = format!("the server ended {ATTEMPTS} times while it scored this job");
+                let error =
+                    Error::new(Code::EngineFailed, message).hint("look at the server's log; the rows may be too many");
+                self.end(place, State::Failed, Some(error_json(&error)), None)?;
+            }
         }
-        self.run("UPDATE jobs SET state = 0, started = NULL WHERE state = 1")?;
-        self.commit()
+        // Each by its index.
+        let counts = "SELECT (SELECT count(*) FROM jobs WHERE state = 0) + (SELECT count(*) FROM jobs WHERE state = 1)";
+        let unfinished = self.row(counts, [], |row| row.get(0))?.unwrap_or_default();
+        let last: Option<i64> = self.row("SELECT max(place) FROM jobs", [], |row| row.get(0))?.flatten();
+        self.next_place = last.unwrap_or(0) + 1;
+        self.commit()?;
+        // Only now that the tries are counted.
+        self.under_way.write_anew(&[]).map_err(|e| unwritable(&e))?;
+        self.tally.set_unfinished(unfinished);
+        self.look()
     }
 
     /// Begins a transaction.
     pub fn begin(&self) -> Result<()> {
-        self.run("BEGIN IMMEDIATE")
+        self.execute("BEGIN IMMEDIATE", []).map(drop)
     }
 
     /// Ends a transaction: what it did is on the disk once this returns.
-    pub fn commit(&self) -> Result<()> {
-        self.run("COMMIT")
+    pub fn commit(&mut self) -> Result<()> {
+        self.execute("COMMIT", [])?;
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Submitted => self.tally.submitted(),
+                Effect::Retried => self.tally.retried(),
+                Effect::Waits(turn, ready) => self.window.push(turn, *ready),
+                Effect::Ended(turn, state) => {
+                    self.window.remove(turn);
+                    self.running.end(turn.1);
+                    self.tally.ended(state);
+                }
+                Effect::Paused(place, until) => {
+                    self.running.end(place);
+                    self.paused.insert((until, place));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether a transaction is under way: a full disk ends it by itself.
@@ -110,78 +183,82 @@ impl Store {
     }
 
     /// Undoes a transaction; one that has ended by itself already is no failure.
-    pub fn roll_back(&self) {
-        drop(self.run("ROLLBACK"));
+    pub fn roll_back(&mut self) {
+        self.effects.clear();
+        drop(self.execute("ROLLBACK", []));
     }
 
-    fn run(&self, statement: &str) -> Result<()> {
-        self.connection.prepare_cached(statement).and_then(|mut s| s.execute([])).map(drop).map_err(failed)
+    pub(super) fn execute(&self, statement: &str, values: impl Params) -> Result<usize> {
+        self.connection.prepare_cached(statement).and_then(|mut s| s.execute(values)).map_err(failed)
     }
 
-    /// Whether there is room for more, in the store and on its disk.
-    ///
-    /// # Errors
-    /// `job_store_full`.
-    pub fn check_room(&self) -> Result<()> {
-        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-        let pages = pragma("page_count").and_then(|all| Ok(all - pragma("freelist_count")?)).map_err(failed)?;
-        let used = pages * pragma("page_size").map_err(failed)?;
-        let full = |message: String| {
-            Error::new(Code::JobStoreFull, message)
-                .hint("wait until jobs have ended and are removed, or raise limit_jobs_bytes")
-        };
-        if used >= self.limit_bytes {
-            return Err(full(format!("the job store holds {used} bytes, of {} that it may", self.limit_bytes)));
-        }
-        match free_bytes(&self.folder) {
-            Some(free) if free < SPARE_BYTES => Err(full(format!("the job store's disk has {free} bytes left"))),
-            _ => Ok(()),
-        }
+    pub(super) fn row<T>(
+        &self,
+        statement: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let found = self.connection.prepare_cached(statement).and_then(|mut s| s.query_row(values, read).optional());
+        found.map_err(failed)
+    }
+
+    pub(super) fn rows<T>(
+        &self,
+        statement: &str,
+        values: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.connection.prepare_cached(statement).map_err(failed)?;
+        statement.query_map(values, read).and_then(Iterator::collect).map_err(failed)
     }
 
     /// Takes a job in; the same one again is the one that is there.
     ///
     /// # Errors
-    /// `job_conflict` if another one has its id; `job_store_failed`.
-    pub fn submit(&self, job: &NewJob) -> Result<Record> {
-        if let Some((found, digest)) = self.find(&job.id)? {
+    /// `job_conflict` if another one has its id; `job_store_full`, `job_store_failed`.
+    pub fn submit(&mut self, job: NewJob) -> Result<Record> {
+        self.room.check(&self.connection)?;
+        let created = now();
+        let is_put_off = job.not_before.is_some_and(|at| at > created);
+        let place = self.next_place;
+        let (input, output, rows) = (job.input as i64, job.output as i64, job.rows as u64);
+        let added = self.execute(
+            "INSERT INTO jobs (place, id, model, input, output, digest, rows, priority, state, created, not_before, deadline,
+             ttl_s, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
+            params![
+                place,
+                job.id,
+                job.model,
+                input,
+                output,
+                job.digest,
+                rows,
+                job.priority,
+                is_put_off,
+                created,
+                job.not_before,
+                job.deadline,
+                job.ttl_s,
+                job.body
+            ],
+        )?;
+        if added == 0 {
+            let (found, digest) = self.find(&job.id)?.ok_or_else(unknown)?;
             if digest == job.digest {
                 return Ok(found);
             }
             return Err(Error::new(Code::JobConflict, format!("another job has the id {}", job.id))
                 .hint("choose another id; the same id is for sending the same request again"));
         }
-        let created = now();
-        let mut insert = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO jobs (id, model, input, output, digest, rows, priority, state, created, not_before, deadline, ttl_s)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)",
-            )
-            .map_err(failed)?;
-        let (input, output) = (job.input as i64, job.output as i64);
-        let values = params![
-            job.id,
-            job.model,
-            input,
-            output,
-            job.digest,
-            job.rows as u64,
-            job.priority,
-            created,
-            job.not_before,
-            job.deadline,
-            job.ttl_s
-        ];
-        let place = insert.insert(values).map_err(failed)?;
-        let mut body = self.connection.prepare_cached("INSERT INTO bodies VALUES (?1, ?2)").map_err(failed)?;
-        body.execute(params![place, job.body]).map_err(failed)?;
-        Ok(Record {
+        self.room.take(job.body.len() as u64 + JOB_BYTES);
+        self.next_place += 1;
+        self.effects.push(Effect::Submitted);
+        let record = Record {
             id: job.id.clone(),
             model: job.model.clone(),
             version: None,
             state: State::Queued,
-            rows: job.rows as u64,
+            rows,
             priority: job.priority,
             attempts: 0,
             created,
@@ -192,107 +269,66 @@ impl Store {
             expires: None,
             error: None,
             place,
-        })
-    }
-
-    /// Hands out queued jobs, those of greater priority first, until they have `rows` together.
-    pub fn claim(&self, jobs: usize, rows: u64) -> Result<Handed> {
-        let (mut handed, mut taken, at) = (Handed::default(), 0, now());
-        let mut waiting = self
-            .connection
-            .prepare_cached(
-                "SELECT j.place, j.id, j.model, j.input, j.output, b.body, j.attempts, j.deadline, j.rows
-                 FROM jobs j JOIN bodies b USING (place)
-                 WHERE j.state = 0 AND (j.not_before IS NULL OR j.not_before <= ?1)
-                   AND (j.deadline IS NULL OR j.deadline > ?1)
-                 ORDER BY j.priority DESC, j.place LIMIT ?2",
-            )
-            .map_err(failed)?;
-        let mut found = waiting.query(params![at, jobs as u64]).map_err(failed)?;
-        while taken < rows {
-            let Some(row) = found.next().map_err(failed)? else { break };
-            taken += row.get::<_, u64>(8).map_err(failed)?.max(1);
-            let job = claimed(row).map_err(failed)?;
-            let alone = job.attempts > ATTEMPTS_TOGETHER;
-            if alone && !handed.jobs.is_empty() {
-                break;
-            }
-            handed.jobs.push(job);
-            if alone {
-                break;
-            }
-        }
-        drop(found);
-        let mut start = self
-            .connection
-            .prepare_cached("UPDATE jobs SET state = 1, started = ?2, attempts = attempts + 1 WHERE place = ?1")
-            .map_err(failed)?;
-        for job in &handed.jobs {
-            start.execute(params![job.place, at]).map_err(failed)?;
-        }
-        if handed.jobs.is_empty() {
-            let mut next = self
-                .connection
-                .prepare_cached("SELECT min(not_before) FROM jobs WHERE state = 0 AND not_before > ?1")
-                .map_err(failed)?;
-            handed.next = next.query_row([at], |row| row.get(0)).map_err(failed)?;
-        }
-        Ok(handed)
-    }
-
-    /// Notes how a job came back; one that was cancelled meanwhile stays so.
-    pub fn finish(&self, finished: &Finished) -> Result<()> {
-        let place = finished.place;
-        let (state, version, error) = match &finished.how {
-            Ending::Again { not_before, counted } => {
-                let mut again = self
-                    .connection
-                    .prepare_cached(
-                        "UPDATE jobs SET state = 0, started = NULL, not_before = ?2, attempts = attempts - ?3
-                         WHERE place = ?1 AND state = 1",
-                    )
-                    .map_err(failed)?;
-                let back = u32::from(!counted);
-                return again.execute(params![place, not_before, back]).map(drop).map_err(failed);
-            }
-            Ending::Succeeded { version, .. } => (State::Succeeded, Some(*version), None),
-            Ending::Failed(error) => (State::Failed, None, Some(error_json(error))),
-            Ending::Expired => (State::Expired, None, None),
         };
-        if self.end(place, State::Running, state, version, error)?
-            && let Ending::Succeeded { body, .. } = &finished.how
-        {
-            let mut result = self.connection.prepare_cached("INSERT INTO results VALUES (?1, ?2)").map_err(failed)?;
-            result.execute(params![place, body]).map_err(failed)?;
-            let mut done = self.connection.prepare_cached("DELETE FROM bodies WHERE place = ?1").map_err(failed)?;
-            done.execute([place]).map_err(failed)?;
+        if !is_put_off {
+            let NewJob { id, model, input, output, body, deadline, priority, .. } = job;
+            let job = Claimed { place, claim: 0, id, model, input, output, body, attempts: 1, deadline };
+            self.effects.push(Effect::Waits((Reverse(priority), place), Box::new(Ready { job, rows, loaded: true })));
         }
-        Ok(())
+        Ok(record)
     }
 
-    /// Ends a job that is in a state; `false` if it is not, or not any more.
-    fn end(&self, place: i64, from: State, to: State, version: Option<u64>, error: Option<String>) -> Result<bool> {
-        let mut end = self
-            .connection
-            .prepare_cached(
-                "UPDATE jobs SET state = ?3, finished = ?4, expires = ?4 + ttl_s, version = ?5, error = ?6
-                 WHERE place = ?1 AND state = ?2",
-            )
-            .map_err(failed)?;
-        let changed = end.execute(params![place, from as i64, to as i64, now(), version, error]).map_err(failed)?;
-        Ok(changed > 0)
+    /// Notes how a job came back. One that was cancelled meanwhile stays so; gives whether it has ended now.
+    pub fn finish(&mut self, finished: &Finished) -> Result<bool> {
+        let place = finished.place;
+        let Some(run) = self.running.get(place).filter(|run| run.claim == finished.claim) else { return Ok(false) };
+        match &finished.how {
+            Ending::Again { pause, counted } => {
+                if *counted {
+                    let again = "UPDATE jobs SET attempts = ?2 WHERE place = ?1 AND state <= 1";
+                    self.execute(again, params![place, run.attempts])?;
+                }
+                self.effects.push(Effect::Paused(place, Instant::now() + *pause));
+                Ok(false)
+            }
+            Ending::Succeeded { version, body } => {
+                let ended = self.row(
+                    "UPDATE jobs SET state = 2, finished = ?2, expires = ?2 + ttl_s, version = ?3, started = ?4,
+                     attempts = ?5, body = ?6 WHERE place = ?1 AND state <= 1 RETURNING priority",
+                    params![place, now(), version, run.started, run.attempts, body],
+                    |row| row.get(0),
+                )?;
+                Ok(self.note_end(place, ended, State::Succeeded))
+            }
+            Ending::Failed(error) => self.end(place, State::Failed, Some(error_json(error)), Some(run)),
+            Ending::Expired => self.end(place, State::Expired, None, Some(run)),
+        }
+    }
+
+    /// Ends a job without a result; `false` if it has ended already.
+    fn end(&mut self, place: i64, state: State, error: Option<String>, run: Option<Run>) -> Result<bool> {
+        let (started, attempts) = (run.map(|run| run.started), run.map(|run| run.attempts));
+        let ended = self.row(
+            "UPDATE jobs SET state = ?2, finished = ?3, expires = ?3 + ttl_s, error = ?4, started = ?5,
+             attempts = coalesce(?6, attempts) WHERE place = ?1 AND state <= 1 RETURNING priority",
+            params![place, state as i64, now(), error, started, attempts],
+            |row| row.get(0),
+        )?;
+        Ok(self.note_end(place, ended, state))
+    }
+
+    fn note_end(&mut self, place: i64, ended: Option<i64>, state: State) -> bool {
+        self.effects.extend(ended.map(|priority| Effect::Ended((Reverse(priority), place), state)));
+        ended.is_some()
     }
 
     /// Cancels a job that has not ended.
     ///
     /// # Errors
     /// `unknown_job`, `job_store_failed`.
-    pub fn cancel(&self, id: &str) -> Result<Record> {
+    pub fn cancel(&mut self, id: &str) -> Result<Record> {
         let (found, _) = self.find(id)?.ok_or_else(unknown)?;
-        if found.state.has_ended() {
-            return Ok(found);
-        }
-        self.end(found.place, found.state, State::Cancelled, None, None)?;
+        self.end(found.place, State::Cancelled, None, self.running.get(found.place))?;
         self.find(id)?.map(|(record, _)| record).ok_or_else(unknown)
     }
 
@@ -300,7 +336,7 @@ impl Store {
     ///
     /// # Errors
     /// `unknown_job`, `job_conflict` if it is in another state, `job_store_failed`.
-    pub fn retry(&self, id: &str) -> Result<Record> {
+    pub fn retry(&mut self, id: &str) -> Result<Record> {
         let (found, _) = self.find(id)?.ok_or_else(unknown)?;
         if !matches!(found.state, State::Failed | State::Expired | State::Cancelled) {
             let message = format!("the job is {}", found.state.as_str());
@@ -308,135 +344,65 @@ impl Store {
                 Error::new(Code::JobConflict, message).hint("a failed, expired or cancelled job can be tried again")
             );
         }
-        let mut again = self
-            .connection
-            .prepare_cached(
-                "UPDATE jobs SET state = 0, attempts = 0, started = NULL, finished = NULL, expires = NULL, error = NULL,
-                 deadline = iif(deadline > ?2, deadline, NULL) WHERE place = ?1",
-            )
-            .map_err(failed)?;
-        again.execute(params![found.place, now()]).map_err(failed)?;
+        self.execute(
+            "UPDATE jobs SET state = coalesce(not_before > ?2, 0), attempts = 0, started = NULL, finished = NULL,
+             expires = NULL, error = NULL, deadline = iif(deadline > ?2, deadline, NULL) WHERE place = ?1",
+            params![found.place, now()],
+        )?;
+        self.effects.push(Effect::Retried);
+        self.waits(found.place)?;
         self.find(id)?.map(|(record, _)| record).ok_or_else(unknown)
     }
 
-    /// Ends queued jobs whose deadline has passed, and removes ended ones that are not kept any longer; gives the ids of
-    /// the first.
-    pub fn sweep(&self) -> Result<Vec<String>> {
+    /// Lets a job be handed out once the transaction is committed, unless it is put off.
+    pub(super) fn waits(&mut self, place: i64) -> Result<()> {
+        let found = self.row(READY, [place], ready)?;
+        self.effects.extend(found.map(|(turn, ready)| Effect::Waits(turn, Box::new(ready))));
+        Ok(())
+    }
+
+    /// Ends jobs whose deadline has passed, and removes ended ones that are not kept any longer. Gives the ids of the first,
+    /// and whether there may be more.
+    pub fn sweep(&mut self) -> Result<(Vec<String>, bool)> {
         let at = now();
-        let mut expire = self
-            .connection
-            .prepare_cached(
-                "UPDATE jobs SET state = 5, finished = ?1, expires = ?1 + ttl_s
-                 WHERE state = 0 AND deadline <= ?1 RETURNING id",
-            )
-            .map_err(failed)?;
-        let expired = expire.query_map([at], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
-        let mut old =
-            self.connection.prepare_cached("SELECT place FROM jobs WHERE expires <= ?1 LIMIT ?2").map_err(failed)?;
-        let places: Vec<i64> = old
-            .query_map(params![at, SWEEP_ROWS as u64], |row| row.get(0))
-            .and_then(Iterator::collect)
-            .map_err(failed)?;
-        for table in ["jobs", "bodies", "results"] {
-            let statement = format!("DELETE FROM {table} WHERE place = ?1");
-            let mut remove = self.connection.prepare_cached(&statement).map_err(failed)?;
-            for place in &places {
-                remove.execute([place]).map_err(failed)?;
-            }
+        let late = "SELECT place, id FROM jobs WHERE state <= 1 AND deadline <= ?1 LIMIT ?2";
+        let most = (AT_ONCE + self.running.count()) as u64;
+        let mut late: Vec<(i64, String)> = self.rows(late, params![at, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        late.retain(|(place, _)| self.running.get(*place).is_none());
+        let mut expired = Vec::new();
+        for (place, id) in late.into_iter().take(AT_ONCE) {
+            self.end(place, State::Expired, None, None)?;
+            expired.push(id);
         }
-        Ok(expired)
+        let old = "DELETE FROM jobs WHERE place IN (SELECT place FROM jobs WHERE expires <= ?1 LIMIT ?2)";
+        let removed = self.execute(old, params![at, AT_ONCE as u64])?;
+        let more = removed.max(expired.len()) == AT_ONCE;
+        Ok((expired, more))
+    }
+
+    /// Looks how long the first have waited: those of each priority, by the index.
+    pub fn look(&self) -> Result<()> {
+        let oldest = self.row(
+            "WITH RECURSIVE p (priority) AS (
+                 SELECT max(priority) FROM jobs WHERE state = 0
+                 UNION ALL SELECT (SELECT max(priority) FROM jobs WHERE state = 0 AND priority < p.priority)
+                 FROM p WHERE p.priority IS NOT NULL)
+             SELECT min((SELECT created FROM jobs WHERE state = 0 AND priority = p.priority ORDER BY place LIMIT 1)) FROM p",
+            [],
+            |row| row.get(0),
+        )?;
+        self.tally.set_oldest(oldest.flatten());
+        Ok(())
     }
 
     fn find(&self, id: &str) -> Result<Option<(Record, [u8; 32])>> {
-        let mut find = self
-            .connection
-            .prepare_cached(&format!("SELECT {RECORD}, digest FROM jobs WHERE id = ?1"))
-            .map_err(failed)?;
-        find.query_row([id], |row| Ok((record(row)?, row.get(15)?))).optional().map_err(failed)
+        let find = format!("SELECT {RECORD}, digest FROM jobs WHERE id = ?1");
+        let found = self.row(&find, [id], |row| Ok((record(row)?, row.get(RECORD_COLUMNS)?)))?;
+        Ok(found.map(|(found, digest)| {
+            let run = self.running.get(found.place);
+            (found.shown(run), digest)
+        }))
     }
-}
-
-/// The readers' half of a store.
-pub struct Reader(Connection);
-
-impl Reader {
-    /// Opens a store that is there.
-    ///
-    /// # Errors
-    /// `job_store_failed`.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(folder.join("jobs.sqlite"), flags).map_err(failed)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self(connection))
-    }
-
-    /// A job's record, and its result if it has one.
-    ///
-    /// # Errors
-    /// `unknown_job`, `job_store_failed`.
-    pub fn job(&self, id: &str) -> Result<(Record, Option<Body>)> {
-        let statement =
-            format!("SELECT {RECORD}, output, r.body FROM jobs LEFT JOIN results r USING (place) WHERE id = ?1");
-        let mut find = self.0.prepare_cached(&statement).map_err(failed)?;
-        let read = |row: &Row<'_>| {
-            let body: Option<Vec<u8>> = row.get(16)?;
-            let media = media(row.get(15)?);
-            Ok((record(row)?, body.map(|bytes| Body { media, bytes })))
-        };
-        find.query_row([id], read).optional().map_err(failed)?.ok_or_else(unknown)
-    }
-
-    /// Jobs, newest first: of a state, of a model, before a place.
-    ///
-    /// # Errors
-    /// `job_store_failed`.
-    pub fn list(&self, state: Option<State>, model: Option<&str>, before: i64, limit: usize) -> Result<Vec<Record>> {
-        let statement = format!(
-            "SELECT {RECORD} FROM jobs WHERE place < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR model = ?3)
-             ORDER BY place DESC LIMIT ?4"
-        );
-        let mut list = self.0.prepare_cached(&statement).map_err(failed)?;
-        let values = params![before, state.map(|state| state as i64), model, limit as u64];
-        list.query_map(values, record).and_then(Iterator::collect).map_err(failed)
-    }
-}
-
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    Ok(Record {
-        id: row.get(0)?,
-        model: row.get(1)?,
-        version: row.get(2)?,
-        state: State::from_number(row.get(3)?).unwrap_or(State::Failed),
-        rows: row.get(4)?,
-        priority: row.get(5)?,
-        attempts: row.get(6)?,
-        created: row.get(7)?,
-        started: row.get(8)?,
-        finished: row.get(9)?,
-        not_before: row.get(10)?,
-        deadline: row.get(11)?,
-        expires: row.get(12)?,
-        error: row.get(13)?,
-        place: row.get(14)?,
-    })
-}
-
-fn claimed(row: &Row<'_>) -> rusqlite::Result<Claimed> {
-    Ok(Claimed {
-        place: row.get(0)?,
-        id: row.get(1)?,
-        model: row.get(2)?,
-        input: media(row.get(3)?),
-        output: media(row.get(4)?),
-        body: row.get(5)?,
-        attempts: row.get::<_, u32>(6)? + 1,
-        deadline: row.get(7)?,
-    })
-}
-
-fn media(number: i64) -> Media {
-    if number == Media::Arrow as i64 { Media::Arrow } else { Media::Json }
 }
 
 /// An error as a job's record tells it.
@@ -448,29 +414,20 @@ fn error_json(error: &Error) -> String {
     .to_string()
 }
 
-fn unknown() -> Error {
+pub fn unknown() -> Error {
     Error::new(Code::UnknownJob, "there is no job of that id").hint("ended jobs are removed after their time to live")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn failed(error: rusqlite::Error) -> Error {
+pub fn failed(error: rusqlite::Error) -> Error {
     let full = matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
     let code = if full { Code::JobStoreFull } else { Code::JobStoreFailed };
     Error::new(code, format!("the job store cannot be read or written: {error}")).hint("look at its disk")
 }
 
-fn free_bytes(folder: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends in zero; the struct is written whole where the call gives zero, and only then read.
-    let found = unsafe {
-        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
-            return None;
-        }
-        found.assume_init()
-    };
-    Some(found.f_bavail * found.f_frsize)
+/// A file beside the store that cannot be written.
+pub fn unwritable(error: &std::io::Error) -> Error {
+    Error::new(Code::JobStoreFailed, format!("the job store cannot be written: {error}")).hint("look at its disk")
 }
 
 #[cfg(test)]

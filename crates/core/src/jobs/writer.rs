@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 
+use super::claim::Handed;
 use super::job::{Finished, NewJob, Record};
 use super::run::Event;
-use super::store::{Handed, Store};
+use super::store::Store;
 
 /// Commands of one transaction at most.
 const COMMANDS: usize = 4_096;
@@ -68,7 +69,6 @@ impl Watchers {
 #[derive(Default)]
 struct Outcome {
     answers: Vec<(Answer, Result<Record>)>,
-    handed: Option<Handed>,
     ended: Vec<String>,
     queued: bool,
 }
@@ -83,55 +83,68 @@ pub struct Writer {
 
 impl Writer {
     /// Writes until it is told to stop. The body of a thread.
-    pub fn work(self) {
-        let mut swept = Instant::now();
+    pub fn work(mut self) {
+        let mut swept = Some(Instant::now());
         let mut kept: Vec<Finished> = Vec::new();
         loop {
-            let mut commands = Vec::new();
-            let wait = if kept.is_empty() { SWEEP.saturating_sub(swept.elapsed()) } else { PAUSE };
-            match self.commands.recv_timeout(wait) {
-                Ok(command) => commands.push(command),
-                Err(RecvTimeoutError::Timeout) => {}
+            let idle = swept.map_or(Duration::ZERO, |at| SWEEP.saturating_sub(at.elapsed()));
+            let mut command = match self.commands.recv_timeout(if kept.is_empty() { idle } else { PAUSE }) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let (mut commands, mut stop) = (Vec::new(), false);
+            while let Some(now) = command {
+                match now {
+                    Command::Claim(jobs, rows) => self.hand_out(jobs, rows),
+                    Command::Finish(finished) => kept.extend(finished),
+                    Command::Stop => stop = true,
+                    other => commands.push(other),
+                }
+                command = if commands.len() < COMMANDS { self.commands.try_recv().ok() } else { None };
             }
-            commands.extend(self.commands.try_iter().take(COMMANDS));
-            let stop = commands.iter().any(|command| matches!(command, Command::Stop));
-            let sweep = swept.elapsed() >= SWEEP;
+            let sweep = swept.is_none_or(|at| at.elapsed() >= SWEEP);
+            if sweep || !commands.is_empty() || !kept.is_empty() {
+                let more = self.transact(commands, &mut kept, sweep);
+                // What is left over is swept at once.
+                swept = if sweep { (!more).then(Instant::now) } else { swept };
+            }
             if sweep {
-                swept = Instant::now();
                 self.watchers.sweep();
+                self.store.look().unwrap_or_else(|error| self.log.error(format_args!("{error}")));
             }
-            if commands.is_empty() && kept.is_empty() && !sweep {
-                continue;
-            }
-            self.transact(commands, &mut kept, sweep);
             if stop {
                 return;
             }
         }
     }
 
-    /// Does what was asked in one transaction, and tells of it. Ends that could not be written are kept for the next.
-    fn transact(&self, commands: Vec<Command>, kept: &mut Vec<Finished>, sweep: bool) {
-        let mut outcome = Outcome::default();
-        let mut others = Vec::new();
-        for command in commands {
-            match command {
-                Command::Finish(finished) => kept.extend(finished),
-                other => others.push(other),
-            }
-        }
-        let mut others = others.into_iter();
+    /// Hands out jobs. A runner that gets none asks again.
+    fn hand_out(&mut self, jobs: usize, rows: u64) {
+        let handed = self.store.claim(jobs, rows).unwrap_or_else(|error| {
+            self.log.error(format_args!("{error}"));
+            Handed { jobs: Vec::new(), next: Some(PAUSE) }
+        });
+        drop(self.runner.send(Event::Handed(handed)));
+    }
+
+    /// Does what was asked in one transaction, and tells of it. Ends that could not be written are kept for the next. Gives
+    /// whether there is more to sweep.
+    fn transact(&mut self, commands: Vec<Command>, kept: &mut Vec<Finished>, sweep: bool) -> bool {
+        let (mut outcome, mut more) = (Outcome::default(), false);
+        let mut commands = commands.into_iter();
         let done = self.store.begin().and_then(|()| {
             for finished in kept.iter() {
-                self.store.finish(finished)?;
-                outcome.ended.push(finished.id.clone());
+                if self.store.finish(finished)? {
+                    outcome.ended.push(finished.id.clone());
+                }
             }
             if sweep {
-                outcome.ended.extend(self.store.sweep()?);
+                let late;
+                (late, more) = self.store.sweep()?;
+                outcome.ended.extend(late);
             }
-            let mut room = None;
-            others.try_for_each(|command| self.run(command, &mut room, &mut outcome))?;
+            commands.try_for_each(|command| self.run(command, &mut outcome))?;
             self.store.commit()
         });
         match done {
@@ -142,24 +155,19 @@ impl Writer {
             Err(error) => {
                 self.store.roll_back();
                 self.log.error(format_args!("{error}"));
-                self.refuse(outcome, others, &error);
+                refuse(outcome, commands, &error);
             }
         }
+        more
     }
 
     /// Does one command; what is wrong with it alone is its answer.
-    fn run(&self, command: Command, room: &mut Option<Result<()>>, outcome: &mut Outcome) -> Result<()> {
+    fn run(&mut self, command: Command, outcome: &mut Outcome) -> Result<()> {
         let (answer, done) = match command {
-            Command::Finish(_) | Command::Stop => return Ok(()),
-            Command::Claim(jobs, rows) => {
-                // Asked for, whatever comes of it.
-                let handed = outcome.handed.insert(Handed { jobs: Vec::new(), next: Some(0.0) });
-                *handed = self.store.claim(jobs, rows)?;
-                return Ok(());
-            }
+            // Done before.
+            Command::Claim(..) | Command::Finish(_) | Command::Stop => return Ok(()),
             Command::Submit(job, answer) => {
-                let room = room.get_or_insert_with(|| self.store.check_room());
-                let done = room.clone().and_then(|()| self.store.submit(&job));
+                let done = self.store.submit(*job);
                 outcome.queued |= done.is_ok();
                 (answer, done)
             }
@@ -182,35 +190,24 @@ impl Writer {
         fatal
     }
 
-    /// Tells all who asked that nothing was done; the runner may ask again.
-    fn refuse(&self, outcome: Outcome, left: impl Iterator<Item = Command>, error: &Error) {
-        let mut asked = outcome.handed.is_some();
-        let answered = outcome.answers.into_iter().map(|(answer, _)| answer);
-        let left = left.filter_map(|command| match command {
-            Command::Submit(_, answer) | Command::Cancel(_, answer) | Command::Retry(_, answer) => Some(answer),
-            Command::Claim(..) => {
-                asked = true;
-                None
-            }
-            Command::Finish(_) | Command::Stop => None,
-        });
-        answered.chain(left).for_each(|answer| drop(answer.send(Err(error.clone()))));
-        if asked {
-            drop(self.runner.send(Event::Handed(Handed { jobs: Vec::new(), next: Some(0.0) })));
-        }
-    }
-
     fn tell(&self, outcome: Outcome) {
         // Whoever has gone meanwhile need not be told.
         outcome.answers.into_iter().for_each(|(answer, done)| drop(answer.send(done)));
         outcome.ended.iter().for_each(|id| self.watchers.tell(id));
-        if let Some(handed) = outcome.handed {
-            drop(self.runner.send(Event::Handed(handed)));
-        }
         if outcome.queued {
             drop(self.runner.send(Event::Queued));
         }
     }
+}
+
+/// Tells all who asked that nothing was done.
+fn refuse(outcome: Outcome, left: impl Iterator<Item = Command>, error: &Error) {
+    let answered = outcome.answers.into_iter().map(|(answer, _)| answer);
+    let left = left.filter_map(|command| match command {
+        Command::Submit(_, answer) | Command::Cancel(_, answer) | Command::Retry(_, answer) => Some(answer),
+        Command::Claim(..) | Command::Finish(_) | Command::Stop => None,
+    });
+    answered.chain(left).for_each(|answer| drop(answer.send(Err(error.clone()))));
 }
 
 /// What a caller is told whose writer has gone.

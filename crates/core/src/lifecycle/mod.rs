@@ -165,7 +165,11 @@ impl Shared {
                 workers: s.batcher.model.engine.workers(),
             })
             .collect();
-        metrics::render(&self.metrics, &shown, self.ready().is_ok(), self.log.dropped())
+        let mut text = metrics::render(&self.metrics, &shown, self.ready().is_ok(), self.log.dropped());
+        if let Some(Ok(jobs)) = self.jobs.get() {
+            jobs.write_metrics(&mut text);
+        }
+        text
     }
 }
 
