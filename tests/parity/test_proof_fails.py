@@ -50,7 +50,7 @@ def case() -> Case:
 
 
 def caught(case: Case, graph: bytes) -> ProofError:
-    proof = case.prove(graph=graph)
+    proof = case.compare(graph=graph)
     assert not proof.passed
     with pytest.raises(ProofError) as error:
         proof.check()
@@ -87,7 +87,7 @@ def test_thresholds_moved_by_one_step_of_the_float() -> None:
                     lambda value: float(np.nextafter(value, direction)),
                 )
 
-            proof = case.prove(graph=changed(case, change), least_rows=3000)
+            proof = case.compare(graph=changed(case, change), least_rows=3000)
             assert not proof.passed, f"split {place} moved towards {direction} went unnoticed"
 
 
