@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     wheel = next(folder.glob("*.whl"))
     assert re.search(r"-cp311-abi3-", wheel.name)
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".pyc")], "what Python kept here"
     run(uv, "venv", "--quiet", "--python", sys.executable, folder / "venv")
     lines = (ROOT / "locks" / "dev.txt").read_text(encoding="utf-8").splitlines()
     versions = [line.removesuffix(" \\") for line in lines if "==" in line]
