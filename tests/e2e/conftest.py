@@ -1,9 +1,7 @@
-"""What the end-to-end tests share: one demo run, a server of jobs, clients, ``tests.support`` importable anywhere."""
+"""What the end-to-end tests share: a server of jobs, clients, ``tests.support`` importable anywhere."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,37 +20,6 @@ if TYPE_CHECKING:
 ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoRun:
-    """What ``monorail demo --json`` did, once for all tests.
-
-    Attributes:
-        out: stdout.
-        err: stderr.
-        scratch: The folder it was given for temporary files.
-    """
-
-    out: str
-    err: str
-    scratch: Path
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """The demo, run in full."""
-    scratch = tmp_path_factory.mktemp("demo")
-    done = subprocess.run(
-        [sys.executable, "-m", "monorail.cli", "demo", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path_factory.mktemp("elsewhere"),
-        env={**os.environ, "TMPDIR": str(scratch)},
-    )
-    assert done.returncode == 0, done.stderr
-    return DemoRun(done.stdout, done.stderr, scratch)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,37 @@ import monorail as mr
 from monorail.cli.demo import chosen_registry
 from monorail.cli.demo.rail import curl
 from monorail.cli.demo.report import summary
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoRun:
+    """What ``monorail demo --json`` did, once for all tests: it takes half a minute, so they are in one file.
+
+    Attributes:
+        out: stdout.
+        err: stderr.
+        scratch: The folder it was given for temporary files.
+    """
+
+    out: str
+    err: str
+    scratch: Path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo, run in full."""
+    scratch = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [sys.executable, "-m", "monorail.cli", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
+    assert done.returncode == 0, done.stderr
+    return DemoRun(done.stdout, done.stderr, scratch)
 
 
 def test_json_is_one_object_and_nothing_else(demo):
@@ -88,3 +123,9 @@ def test_a_missing_package_names_the_extra(package, tmp_path):
     assert done.stderr == (
         f"error: the demo needs packages that are not installed: {package}\nhint: pip install 'monorail[demo]'\n"
     )
+
+
+def test_make_demo_is_the_demo(demo):
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^demo: setup .*\n\t@\$\(VENV\)/bin/monorail demo$", makefile, re.MULTILINE)
+    assert demo.out.startswith('{"rows": 336776, ')

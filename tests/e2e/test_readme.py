@@ -143,12 +143,6 @@ def test_make_has_every_target_that_is_named():
         assert re.search(rf"^{target.removeprefix('make ')}:", makefile, re.MULTILINE), target
 
 
-def test_make_demo_is_the_demo(demo):
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(r"^demo: setup .*\n\t@\$\(VENV\)/bin/monorail demo$", makefile, re.MULTILINE)
-    assert demo.out.startswith('{"rows": 336776, ')
-
-
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
