@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from reference_engine import ReferenceEngine
 
 from monorail import _core
 from monorail.adapters import Form, find_adapter
 from monorail.bundle import writer
-from monorail.compile import Compiled, compile_model, proof
+from monorail.compile import Compiled, compile_model
 from monorail.compile.hard_rows import HardRows, make_hard_rows
 from monorail.compile.proof import Engine, Original, Proof, prove
 from monorail.data import to_arrow, to_numpy
@@ -92,9 +91,7 @@ class Case:
 
         ``tests/conformance/estimators`` asks it of every estimator.
         """
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(proof, "is_row_wise", lambda *_, **__: True)
-            return self.prove(held_out, **options)
+        return self.prove(held_out, row_wise=True, **options)
 
 
 def assert_equal(
@@ -109,9 +106,9 @@ def assert_equal(
 ) -> Case:
     """Fails unless the compiled model answers as the original on held-out and hard rows."""
     case = Case(model, example, outputs=outputs, nullable=nullable)
-    found = case.compare(held_out, rtol=close, atol=close)
-    found.check()
-    assert found.label_mismatches == 0
-    refused = found.refused_by_original / max(found.rows + found.hard_rows, 1)
-    assert refused <= most_refused, found.refusals
+    proof = case.compare(held_out, rtol=close, atol=close)
+    proof.check()
+    assert proof.label_mismatches == 0
+    refused = proof.refused_by_original / max(proof.rows + proof.hard_rows, 1)
+    assert refused <= most_refused, proof.refusals
     return case

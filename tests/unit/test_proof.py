@@ -182,6 +182,20 @@ def test_row_wise() -> None:
     assert "never shared" in str(Proof(1e-6, 1e-9, row_wise=False))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_known_of_rows_is_not_asked(known: bool) -> None:
+    asked: list[int] = []
+
+    def counting(frame: Any) -> dict[str, np.ndarray]:
+        asked.append(len(frame))
+        return answers(frame)
+
+    assert prove(original(counting), engine, TABLE, row_wise=known).row_wise == known
+    assert 1 not in asked
+    assert prove(original(counting), engine, TABLE).row_wise
+    assert 1 in asked
+
+
 def refusing(rows: Callable[[int], bool]) -> Any:
     def answer(frame: Any) -> dict[str, np.ndarray]:
         if rows(len(frame)):

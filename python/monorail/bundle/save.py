@@ -212,7 +212,9 @@ class _Keeping:
             rest = Original(behind.model, find_adapter(behind.model), behind.form, outputs)
             hard = behind.hard_rows(compiled)
             with _graph_alone(folder, described, behind.columns) as alone:
-                proof.add(self._compared(rest, alone, behind.rows, hard, made, golden_rows=0), "in the graph")
+                proof.add(
+                    self._compared(rest, alone, behind.rows, hard, made, golden_rows=0, row_wise=True), "in the graph"
+                )
         return proof
 
     def _compared(
@@ -223,8 +225,9 @@ class _Keeping:
         hard: HardRows,
         made: Plan,
         golden_rows: int | None = None,
+        row_wise: bool | None = None,
     ) -> Proof:
-        """One original beside one engine."""
+        """One original beside one engine; a part is not asked whether rows stand alone, which the whole was."""
         # What a framework computes in float32 differs in more digits between two ways of computing it.
         usual = made.compiled.tolerance if made.compiled is not None else None
         with _proving(len(rows) + len(hard.table), self.quiet) as advance:
@@ -236,6 +239,7 @@ class _Keeping:
                 rtol=(usual or 1e-6) if self.rtol is None else self.rtol,
                 atol=(usual or 1e-9) if self.atol is None else self.atol,
                 golden_rows=self.golden_rows if golden_rows is None else golden_rows,
+                row_wise=row_wise,
                 progress=advance,
             )
 

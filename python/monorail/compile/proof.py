@@ -169,6 +169,7 @@ def prove(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     golden_rows: int = 256,
+    row_wise: bool | None = None,
     chunk_rows: int = 16_384,
     progress: Progress | None = None,
 ) -> Proof:
@@ -182,6 +183,7 @@ def prove(
         rtol: allowed difference relative to the original's answer, 0 or more.
         atol: allowed difference on top, 0 or more.
         golden_rows: how many rows to keep with the original's answers, 0 to 256.
+        row_wise: whether rows stand alone, where that is known; otherwise the original is asked, row by row.
         chunk_rows: rows compared at a time.
         progress: told how far it is.
 
@@ -195,9 +197,11 @@ def prove(
     if hard is not None:
         run.compare(hard.table, hard.generators)
     proof.worst = run.worst_rows()
-    # Single precision has other last digits in a batch; what is proven in doubles is asked for nearly all of them.
-    digits = (rtol, atol) if rtol > _DOUBLES_RTOL else (1e-7, 1e-9)
-    proof.row_wise = is_row_wise(original, _one_layout(example), rtol=digits[0], atol=digits[1])
+    if row_wise is None:
+        # Single precision has other last digits in a batch; what is proven in doubles is asked for nearly all of them.
+        digits = (rtol, atol) if rtol > _DOUBLES_RTOL else (1e-7, 1e-9)
+        row_wise = is_row_wise(original, _one_layout(example), rtol=digits[0], atol=digits[1])
+    proof.row_wise = row_wise
     if golden_rows > 0:
         proof.golden = run.golden(min(golden_rows, 256))
     return proof
