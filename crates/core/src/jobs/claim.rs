@@ -68,8 +68,9 @@ impl Store {
         }
         let claim = self.next_claim;
         self.next_claim += 1;
-        let run = |job: &Claimed| Run { claim, attempts: job.attempts, started: at };
-        self.running.start(picked.iter().map(|(_, ready)| (ready.job.place, run(&ready.job))));
+        self.running.start(picked.iter().map(|((Reverse(priority), place), ready)| {
+            (*place, Run { claim, attempts: ready.job.attempts, started: at, priority: *priority })
+        }));
         let jobs = picked.into_iter().map(|(_, ready)| Claimed { claim, ..ready.job });
         Ok(Handed { jobs: jobs.collect(), next: None })
     }

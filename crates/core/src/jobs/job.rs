@@ -1,5 +1,7 @@
 //! A job: what it asks for, the states it goes through, and how it is told in JSON.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
@@ -209,19 +211,31 @@ pub fn check_id(id: &str) -> Result<()> {
 }
 
 /// An id for a job whose caller chose none: unique, and later ones are greater.
+///
+/// # Errors
+/// `internal` if the system gives no random bytes.
 pub fn make_id() -> Result<String> {
-    let mut random = [0_u8; 10];
+    static SERVER: OnceLock<u64> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = match SERVER.get() {
+        Some(server) => *server,
+        None => {
+            let server = random()?;
+            *SERVER.get_or_init(|| server)
+        }
+    };
+    let milliseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Ok(format!("{milliseconds:012x}{:08x}{server:016x}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn random() -> Result<u64> {
+    let mut random = [0_u8; 8];
     // SAFETY: the pointer and the length are those of one array, which the call fills.
     let filled = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
     if usize::try_from(filled) != Ok(random.len()) {
         return Err(Error::new(Code::Internal, "the system gives no random bytes"));
     }
-    let mut id = format!("{:012x}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
-    for byte in random {
-        use std::fmt::Write;
-        let _ = write!(id, "{byte:02x}");
-    }
-    Ok(id)
+    Ok(u64::from_le_bytes(random))
 }
 
 /// The time, in seconds since 1970.

@@ -18,6 +18,7 @@ mod window;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -57,9 +58,16 @@ impl Jobs {
         let reader = Mutex::new(Reader::open(folder, running.clone())?);
         let ((writer, commands), (runner, events)) = (channel(), channel());
         let watchers: Arc<Watchers> = Arc::default();
-        let writing =
-            Writer { store, commands, runner: runner.clone(), watchers: watchers.clone(), log: shared.log.clone() };
-        let runs = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())));
+        let called: Arc<AtomicBool> = Arc::default();
+        let writing = Writer {
+            store,
+            commands,
+            runner: runner.clone(),
+            called: called.clone(),
+            watchers: watchers.clone(),
+            log: shared.log.clone(),
+        };
+        let runs = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())), called);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())

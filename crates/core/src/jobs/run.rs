@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub struct Runner {
     flights: HashMap<u64, Flight>,
     rows: u64,
     next_ticket: u64,
+    /// Whether a call of the writer waits to be heard.
+    called: Arc<AtomicBool>,
     /// Whether the writer was asked for jobs and has not answered yet.
     asking: bool,
     /// When it is worth asking again.
@@ -74,7 +77,13 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub fn new(shared: Arc<Shared>, events: Receiver<Event>, writer: Sender<Command>, post: Arc<Post>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        events: Receiver<Event>,
+        writer: Sender<Command>,
+        post: Arc<Post>,
+        called: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             shared,
             events,
@@ -83,6 +92,7 @@ impl Runner {
             flights: HashMap::new(),
             rows: 0,
             next_ticket: 0,
+            called,
             asking: false,
             ask_at: Some(Instant::now()),
             reader: JsonReader::default(),
@@ -102,7 +112,10 @@ impl Runner {
             let mut finished = Vec::new();
             while let Some(now) = event {
                 match now {
-                    Event::Queued => self.ask_at = Some(Instant::now()),
+                    Event::Queued => {
+                        self.called.store(false, Ordering::Release);
+                        self.ask_at = Some(Instant::now());
+                    }
                     Event::Handed(handed) => self.start(handed, stopping, &mut finished),
                     Event::Answered(answers) => {
                         finished.extend(answers.into_iter().filter_map(|(ticket, answer)| self.land(ticket, answer)));

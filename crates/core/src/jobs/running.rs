@@ -11,6 +11,7 @@ pub struct Run {
     /// This try, from one.
     pub attempts: u32,
     pub started: f64,
+    pub priority: i64,
 }
 
 /// The jobs under way, by their places.

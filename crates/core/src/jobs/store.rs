@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::bundle::folder::try_lock;
@@ -97,6 +98,8 @@ impl Store {
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             connection.pragma_update(None, "cache_size", CACHE)?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
+            // Or it would plan a statement anew for each value.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             if version == 0 {
                 connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
             }
@@ -223,8 +226,8 @@ impl Store {
         let place = self.next_place;
         let (input, output, rows) = (job.input as i64, job.output as i64, job.rows as u64);
         let added = self.execute(
-            "INSERT INTO jobs (place, id, model, input, output, digest, rows, priority, state, created, not_before, deadline,
-             ttl_s, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
+            "INSERT OR IGNORE INTO jobs (place, id, model, input, output, digest, rows, priority, state, created, not_before, deadline,
+             ttl_s, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 place,
                 job.id,
@@ -292,13 +295,14 @@ impl Store {
                 Ok(false)
             }
             Ending::Succeeded { version, body } => {
-                let ended = self.row(
+                let ended = self.execute(
                     "UPDATE jobs SET state = 2, finished = ?2, expires = ?2 + ttl_s, version = ?3, started = ?4,
-                     attempts = ?5, body = ?6 WHERE place = ?1 AND state <= 1 RETURNING priority",
+                     attempts = ?5, body = ?6 WHERE place = ?1 AND state <= 1",
                     params![place, now(), version, run.started, run.attempts, body],
-                    |row| row.get(0),
                 )?;
-                Ok(self.note_end(place, ended, State::Succeeded))
+                let turn = (Reverse(run.priority), place);
+                self.effects.extend((ended > 0).then_some(Effect::Ended(turn, State::Succeeded)));
+                Ok(ended > 0)
             }
             Ending::Failed(error) => self.end(place, State::Failed, Some(error_json(error)), Some(run)),
             Ending::Expired => self.end(place, State::Expired, None, Some(run)),
@@ -314,12 +318,8 @@ impl Store {
             params![place, state as i64, now(), error, started, attempts],
             |row| row.get(0),
         )?;
-        Ok(self.note_end(place, ended, state))
-    }
-
-    fn note_end(&mut self, place: i64, ended: Option<i64>, state: State) -> bool {
         self.effects.extend(ended.map(|priority| Effect::Ended((Reverse(priority), place), state)));
-        ended.is_some()
+        Ok(ended.is_some())
     }
 
     /// Cancels a job that has not ended.

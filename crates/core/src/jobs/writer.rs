@@ -1,6 +1,7 @@
 //! The thread that writes: commands in, one transaction for all that wait, answers out after its sync.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub struct Writer {
     pub store: Store,
     pub commands: Receiver<Command>,
     pub runner: Sender<Event>,
+    /// Whether the runner was told of new jobs and has not heard it yet.
+    pub called: Arc<AtomicBool>,
     pub watchers: Arc<Watchers>,
     pub log: Log,
 }
@@ -194,7 +197,8 @@ impl Writer {
         // Whoever has gone meanwhile need not be told.
         outcome.answers.into_iter().for_each(|(answer, done)| drop(answer.send(done)));
         outcome.ended.iter().for_each(|id| self.watchers.tell(id));
-        if outcome.queued {
+        // One that it has not heard yet is enough.
+        if outcome.queued && !self.called.swap(true, Ordering::AcqRel) {
             drop(self.runner.send(Event::Queued));
         }
     }
