@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use crate::batcher::{Answer, Call, Mailbox, Turn};
 use crate::catalog::Served;
 use crate::error::{Code, Error, Result};
+use crate::jobs::relay::Relay;
 use crate::lifecycle::Shared;
 use crate::values::RowBuffer;
 use crate::values::json_in::JsonReader;
@@ -77,6 +78,8 @@ pub enum Phase {
 pub struct EventLoop {
     pub shared: Arc<Shared>,
     inbox: Arc<Inbox>,
+    /// Brings answers about jobs.
+    pub relay: Arc<Relay>,
     slots: RefCell<Slab<Slot>>,
     next_generation: Cell<u32>,
     /// Per model, by its place in the catalog, the rows this turn has read.
@@ -100,6 +103,7 @@ impl EventLoop {
         let event_loop = Self {
             shared,
             inbox: Arc::default(),
+            relay: Arc::default(),
             slots: RefCell::default(),
             next_generation: Cell::new(0),
             staged: RefCell::default(),

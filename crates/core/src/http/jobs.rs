@@ -13,7 +13,7 @@ use crate::catalog::Served;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{self, Media};
 use crate::jobs::Jobs;
-use crate::jobs::job::{Body, NewJob, Record, State, check_id, make_id, now};
+use crate::jobs::job::{Body, NewJob, State, check_id, make_id, now};
 use crate::values::json_in::JsonReader;
 
 use super::connection::{Connection, Request};
@@ -79,6 +79,8 @@ pub async fn answer(
 async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>) -> Result<Option<Reply>> {
     let jobs = connection.event_loop.shared.jobs()?;
     let query = connection.query(&request.head).to_owned();
+    let event_loop = connection.event_loop.clone();
+    let relay = &event_loop.relay;
     let record = match action {
         Action::Submit(reference) => return submit(connection, request, &jobs, reference, &query).await.map(Some),
         Action::Show(id) => return show(connection, &jobs, id, &query).await,
@@ -89,11 +91,11 @@ async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>
         }
         Action::Cancel(id) => {
             query::values(&query, [])?;
-            jobs.cancel(id).await?
+            jobs.cancel(id, relay).await?
         }
         Action::Retry(id) => {
             query::values(&query, [])?;
-            jobs.retry(id).await?
+            jobs.retry(id, relay).await?
         }
     };
     let status = if matches!(action, Action::Retry(_)) { 202 } else { 200 };
@@ -146,7 +148,7 @@ async fn submit(
         deadline: deadline.map(|wait| now() + wait),
         ttl_s,
     };
-    let record = jobs.submit(job).await?;
+    let record = jobs.submit(job, &connection.event_loop.relay).await?;
     Ok(told(202, record.to_text(None), Some(format!("/jobs/{}", record.id))))
 }
 
@@ -235,8 +237,13 @@ async fn list(jobs: Arc<Jobs>, query: &str) -> Result<Reply> {
     };
     let found = beside(move || jobs.list(state, model.as_deref(), before, limit + 1)).await?;
     let next = found.get(limit).and_then(|_| found.get(limit - 1)).map(|record| record.place.to_string());
-    let page: Vec<Value> = found.iter().take(limit).map(Record::to_json).collect();
-    Ok(told(200, json!({"jobs": page, "next": next}).to_string().into_bytes(), None))
+    let mut text = b"{\"jobs\":[".to_vec();
+    for (count, record) in found.iter().take(limit).enumerate() {
+        text.extend_from_slice(if count > 0 { b"," } else { b"" });
+        record.write(&mut text);
+    }
+    text.extend_from_slice(format!("],\"next\":{}}}", json!(next)).as_bytes());
+    Ok(told(200, text, None))
 }
 
 fn malformed(message: &'static str) -> Error {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
@@ -152,46 +152,71 @@ pub struct Record {
     pub place: i64,
 }
 
+/// A record as programs see it; its error, which is JSON already, comes behind.
+#[derive(Serialize)]
+struct Told<'a> {
+    id: &'a str,
+    model: &'a str,
+    version: Option<u64>,
+    state: &'static str,
+    rows: u64,
+    priority: i64,
+    attempts: u32,
+    created: f64,
+    started: Option<f64>,
+    finished: Option<f64>,
+    not_before: Option<f64>,
+    deadline: Option<f64>,
+    expires: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_url: Option<String>,
+}
+
 impl Record {
-    /// The record as programs see it.
-    pub fn to_json(&self) -> Value {
-        let mut told = Map::new();
-        let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
-        put("id", json!(self.id));
-        put("model", json!(self.model));
-        put("version", json!(self.version));
-        put("state", json!(self.state.as_str()));
-        put("rows", json!(self.rows));
-        put("priority", json!(self.priority));
-        put("attempts", json!(self.attempts));
-        put("created", json!(self.created));
-        put("started", json!(self.started));
-        put("finished", json!(self.finished));
-        put("not_before", json!(self.not_before));
-        put("deadline", json!(self.deadline));
-        put("expires", json!(self.expires));
-        if self.state == State::Succeeded {
-            put("result_url", json!(format!("/jobs/{}/result", self.id)));
+    /// Writes the record as programs see it.
+    pub fn write(&self, text: &mut Vec<u8>) {
+        let told = Told {
+            id: &self.id,
+            model: &self.model,
+            version: self.version,
+            state: self.state.as_str(),
+            rows: self.rows,
+            priority: self.priority,
+            attempts: self.attempts,
+            created: self.created,
+            started: self.started,
+            finished: self.finished,
+            not_before: self.not_before,
+            deadline: self.deadline,
+            expires: self.expires,
+            result_url: (self.state == State::Succeeded).then(|| format!("/jobs/{}/result", self.id)),
+        };
+        // Memory takes all, and nothing in it can fail to be JSON.
+        let _ = serde_json::to_writer(&mut *text, &told);
+        if let Some(error) = &self.error {
+            put(text, "error", error.as_bytes());
         }
-        if let Some(error) = self.error.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
-            put("error", error);
-        }
-        Value::Object(told)
     }
 
     /// The record as text, with its result in it if that is short JSON, to the letter as it was written.
     pub fn to_text(&self, result: Option<&Body>) -> Vec<u8> {
-        let mut text = self.to_json().to_string().into_bytes();
+        let mut text = Vec::with_capacity(512);
+        self.write(&mut text);
         if let Some(Body { media: Media::Json, bytes }) = result
             && bytes.len() <= LIMIT_INLINE_BYTES
         {
-            text.pop();
-            text.extend_from_slice(b",\"result\":");
-            text.extend_from_slice(bytes);
-            text.push(b'}');
+            put(&mut text, "result", bytes);
         }
         text
     }
+}
+
+/// Adds a member, whose value is JSON already, to an object with members.
+fn put(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+    text.pop();
+    text.extend_from_slice(format!(",\"{name}\":").as_bytes());
+    text.extend_from_slice(value);
+    text.push(b'}');
 }
 
 /// Checks an id that a caller chose.

@@ -8,6 +8,7 @@
 mod claim;
 pub mod job;
 mod reader;
+pub mod relay;
 mod room;
 mod run;
 mod running;
@@ -30,6 +31,7 @@ use crate::lifecycle::Shared;
 
 use job::{Body, NewJob, Record, State};
 use reader::Reader;
+use relay::{Caller, Relay};
 use run::{Event, Post, Runner};
 use running::Running;
 use store::Store;
@@ -81,33 +83,33 @@ impl Jobs {
         Ok(Self { writer, runner, reader, watchers, running, tally, threads: Mutex::new(threads) })
     }
 
-    /// Takes a job in; it is on the disk once this answers.
+    /// Takes a job in; it is on the disk once this answers. `relay` is the caller's event loop's.
     ///
     /// # Errors
     /// `job_conflict`, `job_store_full`, `job_store_failed`, `draining`.
-    pub async fn submit(&self, job: NewJob) -> Result<Record> {
-        self.ask(|answer| Command::Submit(Box::new(job), answer)).await
+    pub async fn submit(&self, job: NewJob, relay: &Arc<Relay>) -> Result<Record> {
+        self.ask(relay, |caller| Command::Submit(Box::new(job), caller)).await
     }
 
     /// Cancels a job that has not ended.
     ///
     /// # Errors
     /// `unknown_job`, `job_store_failed`, `draining`.
-    pub async fn cancel(&self, id: &str) -> Result<Record> {
-        self.ask(|answer| Command::Cancel(id.to_owned(), answer)).await
+    pub async fn cancel(&self, id: &str, relay: &Arc<Relay>) -> Result<Record> {
+        self.ask(relay, |caller| Command::Cancel(id.to_owned(), caller)).await
     }
 
     /// Queues a job again that failed, expired or was cancelled.
     ///
     /// # Errors
     /// `unknown_job`, `job_conflict`, `job_store_failed`, `draining`.
-    pub async fn retry(&self, id: &str) -> Result<Record> {
-        self.ask(|answer| Command::Retry(id.to_owned(), answer)).await
+    pub async fn retry(&self, id: &str, relay: &Arc<Relay>) -> Result<Record> {
+        self.ask(relay, |caller| Command::Retry(id.to_owned(), caller)).await
     }
 
-    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<Record>>) -> Command) -> Result<Record> {
-        let (sender, receiver) = oneshot::channel();
-        self.writer.send(command(sender)).map_err(|_| stopped())?;
+    async fn ask(&self, relay: &Arc<Relay>, command: impl FnOnce(Caller) -> Command) -> Result<Record> {
+        let (answer, receiver) = oneshot::channel();
+        self.writer.send(command(Caller { relay: relay.clone(), answer })).map_err(|_| stopped())?;
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 

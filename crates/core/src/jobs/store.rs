@@ -34,7 +34,7 @@ pub const STATEMENTS: usize = 64;
 /// What `schema.sql` makes.
 const VERSION: i64 = 2;
 /// Pages of the log after which it is folded into the file.
-const CHECKPOINT_PAGES: u32 = 4_096;
+const CHECKPOINT_PAGES: u32 = 16_384;
 /// Memory for pages, in KiB, told as SQLite wants it.
 const CACHE: i64 = -32_768;
 /// Most jobs that one transaction expires, removes, or makes ready that were put off.

@@ -13,6 +13,7 @@ use crate::log::Log;
 
 use super::claim::Handed;
 use super::job::{Finished, NewJob, Record};
+use super::relay::{self, Caller};
 use super::run::Event;
 use super::store::Store;
 
@@ -23,13 +24,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long a write that failed is waited with before it is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-type Answer = oneshot::Sender<Result<Record>>;
-
 /// What the writer is asked to do.
 pub enum Command {
-    Submit(Box<NewJob>, Answer),
-    Cancel(String, Answer),
-    Retry(String, Answer),
+    Submit(Box<NewJob>, Caller),
+    Cancel(String, Caller),
+    Retry(String, Caller),
     /// Hand out up to as many jobs, of as many rows.
     Claim(usize, u64),
     Finish(Vec<Finished>),
@@ -69,7 +68,7 @@ impl Watchers {
 /// What is told once a transaction is on the disk.
 #[derive(Default)]
 struct Outcome {
-    answers: Vec<(Answer, Result<Record>)>,
+    answers: Vec<(Caller, Result<Record>)>,
     ended: Vec<String>,
     queued: bool,
 }
@@ -166,36 +165,35 @@ impl Writer {
 
     /// Does one command; what is wrong with it alone is its answer.
     fn run(&mut self, command: Command, outcome: &mut Outcome) -> Result<()> {
-        let (answer, done) = match command {
+        let (caller, done) = match command {
             // Done before.
             Command::Claim(..) | Command::Finish(_) | Command::Stop => return Ok(()),
-            Command::Submit(job, answer) => {
+            Command::Submit(job, caller) => {
                 let done = self.store.submit(*job);
                 outcome.queued |= done.is_ok();
-                (answer, done)
+                (caller, done)
             }
-            Command::Cancel(id, answer) => {
+            Command::Cancel(id, caller) => {
                 let done = self.store.cancel(&id);
                 outcome.ended.push(id);
-                (answer, done)
+                (caller, done)
             }
-            Command::Retry(id, answer) => {
+            Command::Retry(id, caller) => {
                 let done = self.store.retry(&id);
                 outcome.queued |= done.is_ok();
-                (answer, done)
+                (caller, done)
             }
         };
         let fatal = match &done {
             Err(error) if error.code() == Code::JobStoreFailed || !self.store.is_within() => Err(error.clone()),
             _ => Ok(()),
         };
-        outcome.answers.push((answer, done));
+        outcome.answers.push((caller, done));
         fatal
     }
 
     fn tell(&self, outcome: Outcome) {
-        // Whoever has gone meanwhile need not be told.
-        outcome.answers.into_iter().for_each(|(answer, done)| drop(answer.send(done)));
+        relay::tell(outcome.answers);
         outcome.ended.iter().for_each(|id| self.watchers.tell(id));
         // One that it has not heard yet is enough.
         if outcome.queued && !self.called.swap(true, Ordering::AcqRel) {
@@ -206,12 +204,12 @@ impl Writer {
 
 /// Tells all who asked that nothing was done.
 fn refuse(outcome: Outcome, left: impl Iterator<Item = Command>, error: &Error) {
-    let answered = outcome.answers.into_iter().map(|(answer, _)| answer);
+    let answered = outcome.answers.into_iter().map(|(caller, _)| caller);
     let left = left.filter_map(|command| match command {
-        Command::Submit(_, answer) | Command::Cancel(_, answer) | Command::Retry(_, answer) => Some(answer),
+        Command::Submit(_, caller) | Command::Cancel(_, caller) | Command::Retry(_, caller) => Some(caller),
         Command::Claim(..) | Command::Finish(_) | Command::Stop => None,
     });
-    answered.chain(left).for_each(|answer| drop(answer.send(Err(error.clone()))));
+    relay::tell(answered.chain(left).map(|caller| (caller, Err(error.clone()))));
 }
 
 /// What a caller is told whose writer has gone.

@@ -57,6 +57,7 @@ fn run_loop(shared: Arc<Shared>, accepting: Option<Dealt>, receiver: UnboundedRe
     let event_loop = EventLoop::new(shared.clone());
     local.spawn_local(event_loop.clone().flush_turns());
     local.spawn_local(event_loop.clone().take_answers());
+    local.spawn_local(event_loop.relay.clone().run());
     local.spawn_local(event_loop.clone().sweep());
     local.spawn_local(take_connections(event_loop.clone(), receiver));
     let end = local.run_until(async {

@@ -187,7 +187,10 @@ fn a_job_that_failed_tells_why() {
     let how = Ending::Failed(Error::new(Code::EngineFailed, "no").hint("yes"));
     within(&mut store, |store| store.finish(&Finished { how, ..succeeded(&claimed[0]) }).unwrap());
     let (record, _) = reader(&folder, &store).job("a").unwrap();
-    assert_eq!(record.to_json()["error"]["code"], "engine_failed");
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&record.to_text(None)).unwrap()["error"]["code"],
+        "engine_failed"
+    );
     within(&mut store, |store| store.retry("a").unwrap());
     assert_eq!(claim(&mut store)[0].attempts, 1);
 }
