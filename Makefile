@@ -38,7 +38,7 @@ test -x $(1)/bin/python || $(UV) venv --quiet --python "$$("$(PYTHON)" -c 'impor
 $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help setup demo test test-rust test-python test-neural test-jobs lint format bench lock dist generate clean system
+.PHONY: help setup demo test test-rust test-python test-neural test-jobs soak-jobs lint format bench lock dist generate clean system
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, 
 test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs come in (minutes)
 	@MONORAIL_TEST_KILLS=50 MONORAIL_TEST_SUBMISSIONS=100000 $(PY) -m pytest --timeout 3600 \
 		tests/e2e/test_jobs_survive.py::test_killed_while_jobs_come_in
+
+JOBS ?= 10000000
+soak-jobs: setup  ## queue ten million jobs (JOBS=... for fewer), see that memory is bounded, tell the disk they need, drain them (an hour, 25 GB)
+	@$(PY) -m benchmarks.jobs_queued --rows $(JOBS)
 
 lint: setup  ## check style, types and layering
 	@$(VENV)/bin/ruff check

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ import numpy as np
 import monorail as mr
 
 from . import models, rivals, wrk
+from .counts import Counts, counted_by
 from .processes import first_line, monorail, pinned, running, wait_answer
 from .tables import heading, median, table, verdict, with_noise
 
@@ -43,14 +43,6 @@ class Served(NamedTuple):
     url: str
     route: str
     bodies: Path
-
-
-class Counts(NamedTuple):
-    """What `/metrics` had counted."""
-
-    batches: float
-    rows: float
-    engine_s: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,10 +93,10 @@ def measure(name: str, scratch: Path, server: int, generator: int, connections: 
         counted: list[Counts] = []
         for _ in range(rounds):
             for which in servers:
-                before = _counts(servers["monorail"].url)
+                before = counted_by(servers["monorail"].url)
                 seen[which].append(load(which, seconds))
                 if which == "monorail":
-                    after = _counts(servers["monorail"].url)
+                    after = counted_by(servers["monorail"].url)
                     counted.append(Counts(*(late - early for late, early in zip(after, before, strict=True))))
     _report(seen, counted, judged=name == "linear")
 
@@ -153,19 +145,6 @@ def _first_answer(server: Served, process: Any) -> bytes:
     """What a server answers to its first body."""
     with server.bodies.open("rb") as file:
         return wait_answer(server.url + server.route, file.readline().rstrip(), process)
-
-
-def _counts(url: str) -> Counts:
-    """What `/metrics` counts now."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-
-    def total(name: str) -> float:
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
-
-    return Counts(
-        total("monorail_batch_rows_count"), total("monorail_batch_rows_sum"), total("monorail_engine_seconds_sum")
-    )
 
 
 def _report(seen: dict[str, list[wrk.Run]], counted: Sequence[Counts], *, judged: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from .processes import cpu_seconds, pinned
@@ -59,7 +60,17 @@ class Run:
 
 
 def load(
-    url: str, route: str, bodies: Path, server: int, *, core: int, connections: int, seconds: int, scratch: Path
+    url: str,
+    route: str,
+    bodies: Path,
+    server: int,
+    *,
+    core: int,
+    connections: int,
+    seconds: int,
+    scratch: Path,
+    script: str = SCRIPT,
+    environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Load a server.
 
@@ -72,13 +83,15 @@ def load(
         connections: Connections kept alive, each with one request at a time.
         seconds: How long.
         scratch: Folder for the script.
+        script: What wrk runs.
+        environment: More of the environment for it.
     """
-    script = scratch / "load.lua"
-    script.write_text(SCRIPT, encoding="ascii")
-    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", "-s", str(script)]
+    file = scratch / "load.lua"
+    file.write_text(script, encoding="ascii")
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", "-s", str(file)]
     wrk = subprocess.Popen(
         pinned(core, ["wrk", *options, url]),
-        env={**os.environ, "BODIES": str(bodies), "ROUTE": route},
+        env={**os.environ, "BODIES": str(bodies), "ROUTE": route, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
