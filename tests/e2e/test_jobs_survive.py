@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import signal
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 from tests.support.bundles import publish_slow
 from tests.support.process import ServerProcess, running
 from tests.support.raw import Stopwatch
+from tests.support.submitting import Numbers, Submitted
 from tests.support.waiting import wait_until
 
 import monorail as mr
@@ -27,7 +26,6 @@ from monorail import errors
 #: Read before each test is given an environment without them.
 KILLS = int(os.environ.get("MONORAIL_TEST_KILLS", "5"))
 SUBMISSIONS = int(os.environ.get("MONORAIL_TEST_SUBMISSIONS", "2000"))
-SUBMITTERS = 4
 LATER_S = 3_600
 
 
@@ -41,80 +39,17 @@ def registry(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- killed
 
 
-@dataclasses.dataclass
-class Submitted:
-    """What was submitted over all the server's lives, each ``x`` once; the job ``job-x`` must answer ``x``.
-
-    Attributes:
-        acknowledged: By ``x``: when the server says the job was created.
-        unsure: Those whose submission failed: they may be there.
-        seen: By ``x``: when the job ended, as told before some kill.
-    """
-
-    acknowledged: dict[int, float] = dataclasses.field(default_factory=dict)
-    unsure: set[int] = dataclasses.field(default_factory=set)
-    seen: dict[int, float] = dataclasses.field(default_factory=dict)
-
-
-def submit_until_killed(url: str, numbers: Iterator[int], submitted: Submitted, wrong: list[Any]) -> None:
-    """Submit, and look at some of it, until the server is gone."""
-    with mr.Client(url) as client:
-        for x in numbers:
-            try:
-                job = client.submit("echo", {"x": x}, id=f"job-{x}", priority=x % 3)
-                submitted.acknowledged[x] = job.known.created or 0.0
-            except errors.RetryableError:
-                submitted.unsure.add(x)
-                return
-            except Exception as error:
-                wrong.append(error)
-                return
-            try:
-                if x % 10 == 0:
-                    answer = job.result()
-                    if answer != {"y": float(x)}:
-                        wrong.append((x, answer))
-                    submitted.seen[x] = job.known.finished or 0.0
-            except errors.RetryableError:
-                return
-
-
-class Numbers:
-    """0, 1, 2 …, for several threads."""
-
-    def __init__(self, end: int) -> None:
-        self._left = iter(range(end))
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Numbers:
-        return self
-
-    def __next__(self) -> int:
-        with self._lock:
-            return next(self._left)
-
-
 def one_life(registry: Path, numbers: Numbers, submitted: Submitted, wanted: int, seed: int) -> None:
     """Start the server, submit, and kill it once about ``wanted`` more jobs are acknowledged."""
-    wrong: list[Any] = []
-    before = len(submitted.acknowledged)
     pause = random.Random(seed).random() / 20
     with ServerProcess(registry, "echo", threads=2) as server:
-        threads = [
-            threading.Thread(target=submit_until_killed, args=(server.url, numbers, submitted, wrong))
-            for _ in range(SUBMITTERS)
-        ]
+        threads = submitted.submitters(server.url, numbers)
         with running(threads):
-            wait_until(
-                "jobs are acknowledged",
-                lambda: len(submitted.acknowledged) >= before + wanted or not any(t.is_alive() for t in threads),
-                deadline_s=600,
-            )
+            submitted.until(wanted, threads)
             # At any instant of whatever the store does, not just after an answer.
             threading.Event().wait(pause)
             server.kill()
-        assert wrong == []
-    assert len(submitted.acknowledged) > before
+    assert submitted.wrong == []
 
 
 def test_killed_while_jobs_come_in(registry):
@@ -123,27 +58,8 @@ def test_killed_while_jobs_come_in(registry):
     for life in range(KILLS):
         one_life(registry, numbers, submitted, SUBMISSIONS // KILLS, seed=life)
     with ServerProcess(registry, "echo", threads=2) as server, mr.Client(server.url) as client:
-        # What nobody knows of is submitted again, and is then one job like all others.
-        for x in submitted.unsure:
-            submitted.acknowledged[x] = (
-                client.submit("echo", {"x": x}, id=f"job-{x}", priority=x % 3).known.created or 0
-            )
-        wait_until("all have ended", lambda: not any_left(client), deadline_s=300)
-        listed = [job.known for job in client.jobs()]
-        assert sorted(status.id for status in listed) == sorted(f"job-{x}" for x in submitted.acknowledged)
-        for status in listed:
-            x = int(status.id.removeprefix("job-"))
-            assert status.state == "succeeded", status
-            assert status.created == submitted.acknowledged[x]
-            # An answer that somebody has seen is not made again.
-            assert status.finished == submitted.seen.get(x, status.finished)
-            assert client.job(status.id).result(60) == [{"y": float(x)}]
+        submitted.check(client)
     assert len(submitted.acknowledged) >= SUBMISSIONS
-
-
-def any_left(client: mr.Client) -> bool:
-    """Whether a job has not ended."""
-    return any(True for state in ("queued", "running") for _ in client.jobs(state=state, limit=1))
 
 
 def test_killed_while_a_job_runs(registry):

@@ -6,6 +6,7 @@
 //! that has them scored: a job goes through the same reading, queue and engine as a request online.
 
 mod claim;
+mod folder;
 pub mod job;
 mod reader;
 pub mod relay;

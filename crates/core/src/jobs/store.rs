@@ -6,8 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,10 +14,10 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use crate::bundle::folder::try_lock;
 use crate::error::{Code, Error, Result};
 
 use super::claim::{READY, ready};
+use super::folder;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State, now};
 use super::reader::{RECORD, RECORD_COLUMNS, record};
 use super::room::Room;
@@ -81,34 +80,12 @@ impl Store {
             Error::new(Code::JobsUnavailable, format!("the job store at {} cannot be used: {what}", folder.display()))
                 .hint("give another folder with --jobs PATH, or --jobs off")
         };
-        // Its rows are nobody else's to read.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| unusable(&e.to_string()))?;
-        let lock = folder.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock);
-        let lock = lock.map_err(|e| unusable(&e.to_string()))?;
-        if !try_lock(&lock) {
-            return Err(unusable("another server has it"));
+        let lock = folder::own(folder).map_err(|e| unusable(&e.to_string()))?;
+        let connection = Connection::open(folder.join(FILE)).map_err(|e| unusable(&e.to_string()))?;
+        if let Some(wrong) = folder::stranger(&connection, VERSION).map_err(|e| unusable(&e.to_string()))? {
+            return Err(unusable(&wrong));
         }
-        let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = Connection::open(folder.join(FILE))?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS);
-            let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-            connection.pragma_update(None, "cache_size", CACHE)?;
-            connection.pragma_update(None, "temp_store", "MEMORY")?;
-            // Or it would plan a statement anew for each value.
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-            if version == 0 {
-                connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
-            }
-            Ok((connection, version))
-        };
-        let (connection, version) = open().map_err(|e| unusable(&e.to_string()))?;
-        if version != 0 && version != VERSION {
-            return Err(unusable(&format!("it has form {version}, which this version of Monorail does not read")));
-        }
+        set_up(&connection).map_err(|e| unusable(&e.to_string()))?;
         let (under_way, left) = UnderWay::open(folder).map_err(|e| unusable(&e.to_string()))?;
         let mut store = Self {
             connection,
@@ -123,7 +100,7 @@ impl Store {
             effects: Vec::new(),
             _lock: lock,
         };
-        store.recover(left)?;
+        store.recover(left).map_err(|e| unusable(&e.parts().message))?;
         Ok(store)
     }
 
@@ -403,6 +380,23 @@ impl Store {
             (found.shown(run), digest)
         }))
     }
+}
+
+/// Makes a database that is empty, or is a store already, what the writer needs.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let is_new = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Or it would plan a statement anew for each value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    if is_new {
+        connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
+    }
+    Ok(())
 }
 
 /// An error as a job's record tells it.

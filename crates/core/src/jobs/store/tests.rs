@@ -290,15 +290,6 @@ fn what_was_not_committed_is_not_handed_out() {
 }
 
 #[test]
-fn a_store_of_another_form_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = Connection::open(folder.path().join(FILE)).unwrap();
-    file.pragma_update(None, "user_version", 99).unwrap();
-    let error = open_in(folder.path(), u64::MAX).err().unwrap();
-    assert!(error.to_string().contains("form 99"), "{error}");
-}
-
-#[test]
 fn a_place_is_never_given_twice() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder);
