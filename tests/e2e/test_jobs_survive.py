@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.bundles import publish_slow
+from tests.support.bundles import publish_scorer, publish_slow
 from tests.support.process import ServerProcess, running
 from tests.support.raw import Stopwatch
 from tests.support.submitting import Numbers, Submitted
@@ -110,6 +110,23 @@ def test_a_model_that_the_next_server_does_not_have(registry):
         job = client.job("orphan")
         job.retry()
         assert job.result(60) == [{"y": 1.0}]
+
+
+def test_rows_that_the_next_version_does_not_take(registry):
+    with ServerProcess(registry, "echo") as server, mr.Client(server.url) as client:
+        client.submit("echo", {"x": 1}, id="newest", not_before_s=0.5)
+        client.submit("echo@1", {"x": 1}, id="first", not_before_s=0.5)
+        server.kill()
+    publish_scorer(registry, "echo")
+    with ServerProcess(registry, "echo@1", "echo@2") as server, mr.Client(server.url) as client:
+        assert client.job("first").result(60) == [{"y": 1.0}]
+        job = client.job("newest")
+        with pytest.raises(errors.InputError) as caught:
+            job.result(60)
+        # With the places that a prediction would tell.
+        assert caught.value.code in ("missing_column", "unknown_column")
+        assert {detail["column"] for detail in caught.value.details} >= {"a", "b", "c", "amount"}
+        assert (job.known.state, job.known.attempts) == ("failed", 1)
 
 
 # ---------------------------------------------------------------- stopped

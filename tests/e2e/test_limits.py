@@ -82,3 +82,15 @@ def test_golden_rows_are_not_counted_as_traffic(registry: Path):
         metrics = server.get("/metrics").text
         counted = [line for line in metrics.splitlines() if line.startswith(("monorail_out_of", "monorail_unseen"))]
         assert all(line.endswith(" 0") for line in counted)
+
+
+def test_a_job_over_the_limit_is_refused_and_not_kept(registry: Path):
+    row = {"a": 1, "b": 2, "c": 3, "amount": "4"}
+    with ServerProcess(registry, "first", limit_body_bytes=10_000) as server, mr.Client(server.url) as client:
+        with pytest.raises(errors.InputError) as caught:
+            client.submit("first", [row] * 1_000, id="long")
+        assert caught.value.code == "body_too_large"
+        with pytest.raises(errors.NotFoundError):
+            client.job("long")
+        assert list(client.jobs()) == []
+        assert client.submit("first", [row], id="long").result(60) == client.predict("first", [row])

@@ -1,4 +1,4 @@
-"""Faults of the machine below a server: small C libraries that are preloaded into its process, switched by files."""
+"""The machine below a server, misbehaving: small C libraries preloaded into its process and switched by files."""
 
 from __future__ import annotations
 
@@ -121,3 +121,22 @@ class Disk:
         for path in self._root.rglob("*"):
             if path.is_file():
                 shutil.copyfile(path, self._platter / "data" / str(path.stat().st_ino))
+
+
+class Clock:
+    """The server's clock, which can be stepped; see ``clock.c``.
+
+    Attributes:
+        environment: What the server needs in its environment.
+    """
+
+    def __init__(self, library: Path, scratch: Path) -> None:
+        self._step = scratch / "step"
+        self.step(0)
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_STEP": str(self._step)}
+
+    def step(self, seconds: int) -> None:
+        """Set it to so many seconds from the machine's."""
+        hidden = self._step.with_suffix(".new")
+        hidden.write_text(str(seconds))
+        hidden.rename(self._step)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -34,6 +34,7 @@ class ServerProcess:
     """``monorail serve`` in a process of its own, ready when this returns.
 
     ``settings`` are flags by name: ``threads=1`` is ``--threads 1``, ``access_log=True`` is ``--access-log``.
+    The command begins with ``prefix``, which must end in running the rest in its own place.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class ServerProcess:
         wait: bool = True,
         port: int = 0,
         python: str = sys.executable,
+        prefix: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         ready_s: float = DEADLINE_S,
         **settings: Any,
     ) -> None:
-        command = [python, "-m", "monorail.cli", "serve", *models, "--registry", str(registry), "--port", str(port)]
+        command = [*prefix, python, "-m", "monorail.cli", "serve", *models]
+        command += ["--registry", str(registry), "--port", str(port)]
         for name, value in settings.items():
             word = "--" + name.replace("_", "-")
             command += ([word] if value else []) if isinstance(value, bool) else [word, str(value)]

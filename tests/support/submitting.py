@@ -10,7 +10,6 @@ from typing import Any
 import monorail as mr
 from monorail import errors
 
-
 from .waiting import wait_until
 
 SUBMITTERS = 4
