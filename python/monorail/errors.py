@@ -231,6 +231,7 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "untrusted": TrustError,
     "unknown_job": NotFoundError,
     "job_conflict": InputError,
+    "callback_refused": InputError,
     "job_unfinished": InputError,
     "job_cancelled": InputError,
     "job_store_full": OverloadedError,

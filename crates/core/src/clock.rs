@@ -15,6 +15,34 @@ pub fn push_utc_now(text: &mut String) {
     write_utc(text, since_epoch(), true);
 }
 
+/// A time in seconds since 1970, as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+pub fn utc(seconds: f64) -> String {
+    let mut text = String::with_capacity(24);
+    // What is no time is shown as 1970.
+    write_utc(&mut text, Duration::try_from_secs_f64(seconds).unwrap_or_default(), true);
+    text
+}
+
+/// Seconds since 1970 of a time as HTTP has it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn from_http_date(text: &str) -> Option<f64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.strip_suffix(" GMT")?.split(' ');
+    let mut word = || words.next().filter(|word| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':'));
+    let (day, name, year, time) = (word()?, word()?, word()?, word()?);
+    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
+    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
+    let mut time = time.splitn(3, ':').map(|part| part.parse::<u64>().ok().filter(|part| *part <= 60));
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    if !(1..=31).contains(&day) || !(1_970..=9_999).contains(&year) || hour > 23 {
+        return None;
+    }
+    // As in `civil`: years begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    Some((days * 86_400 + hour * 3_600 + minute * 60 + second) as f64)
+}
+
 fn since_epoch() -> Duration {
     // A clock before 1970 is shown as 1970.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -49,6 +77,25 @@ pub fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_dates_of_http() {
+        assert_eq!(from_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777.0));
+        assert_eq!(from_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0.0));
+        assert_eq!(from_http_date("Tue, 29 Feb 2000 00:00:00 GMT"), Some(951_782_400.0));
+        assert_eq!(utc(951_782_400.25), "2000-02-29T00:00:00.250Z");
+        assert_eq!(utc(f64::NAN), "1970-01-01T00:00:00.000Z");
+        for no_date in [
+            "",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 99:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "x, 1 Nov 99999999999999999999 1:1:1 GMT",
+        ] {
+            assert_eq!(from_http_date(no_date), None, "{no_date}");
+        }
+    }
 
     #[test]
     fn shows_known_moments() {

@@ -67,6 +67,7 @@ codes! {
     JobConflict, "job_conflict", 409, "InputError", 1, "Another job has that id, or the job is in a state where this cannot be done.";
     JobUnfinished, "job_unfinished", 409, "InputError", 1, "The job has no result, or none yet.";
     JobCancelled, "job_cancelled", 409, "InputError", 1, "The job was cancelled.";
+    CallbackRefused, "callback_refused", 422, "InputError", 1, "The callback's URL cannot be read, or the server calls nobody there.";
     JobStoreFull, "job_store_full", 429, "OverloadedError", 1, "The job store or its disk is full.";
     JobStoreFailed, "job_store_failed", 500, "InternalError", 2, "The job store cannot be read or written.";
     JobsUnavailable, "jobs_unavailable", 503, "OverloadedError", 1, "This server keeps no jobs, or another one has its store.";

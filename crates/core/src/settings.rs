@@ -241,6 +241,18 @@ settings! {
         "Most bytes of the job store; a job above is answered 429.";
     job_ttl_s: f64 = 86_400.0, Form::Float { minimum: 0.0, maximum: 1e9 }, Serve,
         "How long a job is kept after it has ended, unless it says otherwise.";
+    callback_hosts: String = "off".to_owned(), Form::Text, Serve,
+        "Hosts that jobs' ends are told to: hooks.example.com, *.example.com, http://10.0.0.5:8080; off is none.";
+    callback_networks: String = "public".to_owned(), Form::Text, Serve,
+        "Networks that these hosts may be in: public is the internet, 10.0.0.0/8 a block of addresses.";
+    callback_secret_file: String = "auto".to_owned(), Form::Text, Serve,
+        "File of the secrets that callbacks are signed with; auto is `callback.secret` in the jobs' folder.";
+    callback_ca_file: String = "off".to_owned(), Form::Text, Serve,
+        "File of certificates (PEM) that callbacks trust besides the public ones; off is none.";
+    callback_timeout_s: f64 = 15.0, Form::Float { minimum: 0.1, maximum: 300.0 }, Serve,
+        "Longest time of one attempt to tell of a job's end.";
+    callback_attempts: usize = 20, Form::Int { minimum: 1, maximum: 1_000 }, Serve,
+        "Attempts to tell of a job's end before it is given up.";
     access_log: bool = false, Form::Bool, Serve,
         "Whether each request is logged, in one line on stderr.";
 }

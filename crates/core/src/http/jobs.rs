@@ -38,6 +38,7 @@ pub enum Action<'a> {
     Result(&'a str),
     Cancel(&'a str),
     Retry(&'a str),
+    CallBack(&'a str),
     List,
 }
 
@@ -97,8 +98,12 @@ async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>
             query::values(&query, [])?;
             jobs.retry(id, relay).await?
         }
+        Action::CallBack(id) => {
+            query::values(&query, [])?;
+            jobs.call_back(id, relay).await?
+        }
     };
-    let status = if matches!(action, Action::Retry(_)) { 202 } else { 200 };
+    let status = if matches!(action, Action::Retry(_) | Action::CallBack(_)) { 202 } else { 200 };
     Ok(Some(told(status, record.to_text(None), None)))
 }
 
@@ -113,8 +118,9 @@ async fn submit(
     let shared = &connection.event_loop.shared;
     let served = shared.catalog()?.find(reference)?.clone();
     let (input, output) = media(&request.head)?;
-    let [id, priority, deadline_s, not_before_s, ttl_s] =
-        query::values(query, ["id", "priority", "deadline_s", "not_before_s", "ttl_s"])?;
+    let [id, priority, deadline_s, not_before_s, ttl_s, callback] =
+        query::values(query, ["id", "priority", "deadline_s", "not_before_s", "ttl_s", "callback_url"])?;
+    let callback = callback.map(|url| jobs.check_callback(&url)).transpose()?;
     let id = match id {
         Some(id) => check_id(&id).map(|()| id)?,
         None => make_id()?,
@@ -128,18 +134,13 @@ async fn submit(
     let ttl_s = later("ttl_s", ttl_s)?.unwrap_or(shared.settings.job_ttl_s);
     let body = connection.body(request).to_vec();
     let (rows, body) = judged(&served, input, body).await?;
-    let mut digest = Sha256::new();
-    for part in [reference.as_bytes(), input.name().as_bytes(), output.name().as_bytes()] {
-        digest.update(part);
-        digest.update([0]);
-    }
-    digest.update(&body);
+    let digest = digest(reference, input, output, &body, callback.as_ref().map(|to| to.url.as_str()));
     let job = NewJob {
         id,
         model: reference.to_owned(),
         input,
         output,
-        digest: digest.finalize().into(),
+        digest,
         body,
         rows,
         #[expect(clippy::cast_possible_truncation, reason = "a thousand at most")]
@@ -147,9 +148,24 @@ async fn submit(
         not_before: not_before.map(|wait| now() + wait),
         deadline: deadline.map(|wait| now() + wait),
         ttl_s,
+        callback,
     };
     let record = jobs.submit(job, &connection.event_loop.relay).await?;
     Ok(told(202, record.to_text(None), Some(format!("/jobs/{}", record.id))))
+}
+
+/// What tells this request from another one of the same id.
+fn digest(reference: &str, input: Media, output: Media, body: &[u8], callback_url: Option<&str>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in [reference.as_bytes(), input.name().as_bytes(), output.name().as_bytes()] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest.update(body);
+    match callback_url {
+        None => digest.finalize().into(),
+        Some(url) => Sha256::new().chain_update(digest.finalize()).chain_update(url).finalize().into(),
+    }
 }
 
 /// Reads the rows as they will be read when they are scored, so that bad input is refused at once.

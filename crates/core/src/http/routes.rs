@@ -47,7 +47,7 @@ fn route(path: &str) -> Route<'_> {
         let (id, rest) = rest.split_once('/').map_or((rest, None), |(id, rest)| (id, Some(rest)));
         return match rest {
             None if !id.is_empty() => Route::Job(id, ""),
-            Some(rest @ ("result" | "retry")) if !id.is_empty() => Route::Job(id, rest),
+            Some(rest @ ("result" | "retry" | "callback")) if !id.is_empty() => Route::Job(id, rest),
             _ => Route::Unknown,
         };
     }
@@ -109,7 +109,8 @@ async fn answer_job(connection: &mut Connection, request: &Request, closing: Clo
         Route::Job(id, "") if reads => Ok(Action::Show(id)),
         Route::Job(id, "") if method == Method::Delete => Ok(Action::Cancel(id)),
         Route::Job(id, "retry") if method == Method::Post => Ok(Action::Retry(id)),
-        Route::Job(_, "retry") => Err(("POST", "\r\nallow: POST")),
+        Route::Job(id, "callback") if method == Method::Post => Ok(Action::CallBack(id)),
+        Route::Job(_, "retry" | "callback") => Err(("POST", "\r\nallow: POST")),
         Route::Job(_, "") => Err(("GET or DELETE", "\r\nallow: GET, HEAD, DELETE")),
         Route::Jobs if reads => Ok(Action::List),
         _ => Err(("GET", "\r\nallow: GET, HEAD")),

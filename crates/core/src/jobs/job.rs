@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
+
+use super::callbacks::Destination;
 
 /// Longest result that is told within a job's record, in bytes; a longer one has an address of its own.
 const LIMIT_INLINE_BYTES: usize = 64 * 1024;
@@ -81,6 +84,8 @@ pub struct NewJob {
     pub deadline: Option<f64>,
     /// How long it is kept after it has ended, in seconds.
     pub ttl_s: f64,
+    /// Whom its end is told to.
+    pub callback: Option<Destination>,
 }
 
 /// A job that was handed out to be scored.
@@ -148,6 +153,8 @@ pub struct Record {
     pub expires: Option<f64>,
     /// The JSON of its error.
     pub error: Option<String>,
+    /// What is told of its callback.
+    pub callback: Option<Value>,
     /// Its place in the order of submission.
     pub place: i64,
 }
@@ -195,6 +202,9 @@ impl Record {
         let _ = serde_json::to_writer(&mut *text, &told);
         if let Some(error) = &self.error {
             put(text, "error", error.as_bytes());
+        }
+        if let Some(callback) = &self.callback {
+            put(text, "callback", callback.to_string().as_bytes());
         }
     }
 

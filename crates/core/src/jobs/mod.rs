@@ -2,9 +2,10 @@
 //!
 //! [`job`] says what a job is. [`store`] keeps them in one file, [`writer`] is the thread that writes it, [`reader`] looks into
 //! it; [`window`] and [`running`] are what memory knows beside the disk, and [`claim`] hands out from there, noting in
-//! [`under_way`] what it hands out. [`run`] is the thread
-//! that has them scored: a job goes through the same reading, queue and engine as a request online.
+//! [`under_way`] what it hands out. [`run`] is the thread that has them scored: a job goes through the same reading, queue and
+//! engine as a request online. [`callbacks`] tells of its end.
 
+mod callbacks;
 mod claim;
 mod folder;
 pub mod job;
@@ -30,9 +31,10 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error, Result};
 use crate::lifecycle::Shared;
 
+use callbacks::{Callbacks, Change, Destination};
 use job::{Body, NewJob, Record, State};
 use reader::Reader;
-use relay::{Caller, Relay};
+use relay::{Relay, ReplyTo};
 use run::{Event, Post, Runner};
 use running::Running;
 use store::Store;
@@ -47,6 +49,7 @@ pub struct Jobs {
     watchers: Arc<Watchers>,
     running: Arc<Running>,
     tally: Arc<Tally>,
+    callbacks: Option<Callbacks>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,7 +57,7 @@ impl Jobs {
     /// Opens the store in a folder and goes on with what waits there.
     ///
     /// # Errors
-    /// `jobs_unavailable`, `internal`.
+    /// `jobs_unavailable`, `setting_invalid`, `internal`.
     pub fn start(folder: &Path, shared: &Arc<Shared>) -> Result<Self> {
         let (running, tally): (Arc<Running>, Arc<Tally>) = Default::default();
         let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64, running.clone(), tally.clone())?;
@@ -62,12 +65,14 @@ impl Jobs {
         let ((writer, commands), (runner, events)) = (channel(), channel());
         let watchers: Arc<Watchers> = Arc::default();
         let called: Arc<AtomicBool> = Arc::default();
+        let callbacks = Callbacks::start(folder, &store, shared, &writer)?;
         let writing = Writer {
             store,
             commands,
             runner: runner.clone(),
             called: called.clone(),
             watchers: watchers.clone(),
+            bell: callbacks.as_ref().map(Callbacks::bell),
             log: shared.log.clone(),
         };
         let runs = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())), called);
@@ -81,7 +86,7 @@ impl Jobs {
             spawn("monorail-runner", Box::new(move || runs.work()))?,
             spawn("monorail-writer", Box::new(move || writing.work()))?,
         ];
-        Ok(Self { writer, runner, reader, watchers, running, tally, threads: Mutex::new(threads) })
+        Ok(Self { writer, runner, reader, watchers, running, tally, callbacks, threads: Mutex::new(threads) })
     }
 
     /// Takes a job in; it is on the disk once this answers. `relay` is the caller's event loop's.
@@ -89,7 +94,12 @@ impl Jobs {
     /// # Errors
     /// `job_conflict`, `job_store_full`, `job_store_failed`, `draining`.
     pub async fn submit(&self, job: NewJob, relay: &Arc<Relay>) -> Result<Record> {
-        self.ask(relay, |caller| Command::Submit(Box::new(job), caller)).await
+        let told = job.callback.as_ref().map(Destination::waiting);
+        let mut record = self.ask(relay, |reply_to| Command::Submit(Box::new(job), reply_to)).await?;
+        if !record.state.has_ended() {
+            record.callback = told;
+        }
+        Ok(record)
     }
 
     /// Cancels a job that has not ended.
@@ -97,7 +107,7 @@ impl Jobs {
     /// # Errors
     /// `unknown_job`, `job_store_failed`, `draining`.
     pub async fn cancel(&self, id: &str, relay: &Arc<Relay>) -> Result<Record> {
-        self.ask(relay, |caller| Command::Cancel(id.to_owned(), caller)).await
+        self.ask(relay, |reply_to| Command::Cancel(id.to_owned(), reply_to)).await
     }
 
     /// Queues a job again that failed, expired or was cancelled.
@@ -105,12 +115,32 @@ impl Jobs {
     /// # Errors
     /// `unknown_job`, `job_conflict`, `job_store_failed`, `draining`.
     pub async fn retry(&self, id: &str, relay: &Arc<Relay>) -> Result<Record> {
-        self.ask(relay, |caller| Command::Retry(id.to_owned(), caller)).await
+        self.ask(relay, |reply_to| Command::Retry(id.to_owned(), reply_to)).await
     }
 
-    async fn ask(&self, relay: &Arc<Relay>, command: impl FnOnce(Caller) -> Command) -> Result<Record> {
+    /// Judges where a job's end is to be told.
+    ///
+    /// # Errors
+    /// `callback_refused`.
+    pub fn check_callback(&self, url: &str) -> Result<Destination> {
+        self.callbacks.as_ref().ok_or_else(callbacks::refused_all)?.check(url)
+    }
+
+    /// Tells of a job's end once more.
+    ///
+    /// # Errors
+    /// `unknown_job`, `job_conflict`, `callback_refused`, `job_store_failed`, `draining`.
+    pub async fn call_back(&self, id: &str, relay: &Arc<Relay>) -> Result<Record> {
+        let callbacks = self.callbacks.as_ref().ok_or_else(callbacks::refused_all)?;
+        let record =
+            self.ask(relay, |reply_to| Command::Callback(Change::Again { job: id.to_owned() }, reply_to)).await?;
+        callbacks.bell().ring();
+        Ok(record)
+    }
+
+    async fn ask(&self, relay: &Arc<Relay>, command: impl FnOnce(ReplyTo) -> Command) -> Result<Record> {
         let (answer, receiver) = oneshot::channel();
-        self.writer.send(command(Caller { relay: relay.clone(), answer })).map_err(|_| stopped())?;
+        self.writer.send(command(ReplyTo { relay: Some(relay.clone()), answer })).map_err(|_| stopped())?;
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -119,7 +149,12 @@ impl Jobs {
     /// # Errors
     /// `unknown_job`, `job_store_failed`.
     pub fn find(&self, id: &str) -> Result<(Record, Option<Body>)> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).job(id)
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut record, result) = reader.job(id)?;
+        if self.callbacks.is_some() {
+            record.callback = callbacks::find(&reader.connection, record.place)?;
+        }
+        Ok((record, result))
     }
 
     /// Jobs, newest first. Reads the disk.
@@ -138,6 +173,7 @@ impl Jobs {
     /// Writes what is counted, as Prometheus text.
     pub fn write_metrics(&self, text: &mut String) {
         self.tally.write(text, &self.running);
+        self.callbacks.iter().for_each(|callbacks| callbacks.write_metrics(text));
     }
 
     /// Starts no more jobs, waits for those under way and for what is to be written. The engines must run until then.
@@ -146,6 +182,7 @@ impl Jobs {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect::<Vec<_>>();
         let writing = threads.pop();
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.callbacks.iter().for_each(Callbacks::stop);
         drop(self.writer.send(Command::Stop));
         writing.into_iter().for_each(|thread| drop(thread.join()));
     }

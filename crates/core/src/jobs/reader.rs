@@ -18,7 +18,7 @@ pub const RECORD: &str = "id, model, version, state, rows, priority, attempts, c
 pub const RECORD_COLUMNS: usize = 15;
 
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     running: Arc<Running>,
 }
 
@@ -133,6 +133,7 @@ pub fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         deadline: row.get(11)?,
         expires: row.get(12)?,
         error: row.get(13)?,
+        callback: None,
         place: row.get(14)?,
     })
 }

@@ -11,9 +11,9 @@ use crate::error::Result;
 
 use super::job::Record;
 
-/// Where one caller waits.
-pub struct Caller {
-    pub relay: Arc<Relay>,
+/// Where one caller waits: on an event loop that has a relay, or elsewhere.
+pub struct ReplyTo {
+    pub relay: Option<Arc<Relay>>,
     pub answer: oneshot::Sender<Result<Record>>,
 }
 
@@ -37,12 +37,16 @@ impl Relay {
 }
 
 /// Answers callers, each of whatever event loop.
-pub fn tell(answers: impl IntoIterator<Item = (Caller, Result<Record>)>) {
+pub fn tell(answers: impl IntoIterator<Item = (ReplyTo, Result<Record>)>) {
     let mut told: Vec<Arc<Relay>> = Vec::new();
-    for (caller, record) in answers {
-        caller.relay.letters.lock().unwrap_or_else(PoisonError::into_inner).push((caller.answer, record));
-        if !told.iter().any(|relay| Arc::ptr_eq(relay, &caller.relay)) {
-            told.push(caller.relay);
+    for (ReplyTo { relay, answer }, record) in answers {
+        let Some(relay) = relay else {
+            drop(answer.send(record));
+            continue;
+        };
+        relay.letters.lock().unwrap_or_else(PoisonError::into_inner).push((answer, record));
+        if !told.iter().any(|other| Arc::ptr_eq(other, &relay)) {
+            told.push(relay);
         }
     }
     told.iter().for_each(|relay| relay.wake.notify_one());

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::error::{Code, Error, Result};
 
+use super::callbacks;
 use super::claim::{READY, ready};
 use super::folder;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State, now};
@@ -223,12 +224,10 @@ impl Store {
             ],
         )?;
         if added == 0 {
-            let (found, digest) = self.find(&job.id)?.ok_or_else(unknown)?;
-            if digest == job.digest {
-                return Ok(found);
-            }
-            return Err(Error::new(Code::JobConflict, format!("another job has the id {}", job.id))
-                .hint("choose another id; the same id is for sending the same request again"));
+            return self.same(&job);
+        }
+        if let Some(to) = &job.callback {
+            callbacks::insert(&self.connection, place, to)?;
         }
         self.room.take(job.body.len() as u64 + JOB_BYTES);
         self.next_place += 1;
@@ -248,6 +247,7 @@ impl Store {
             deadline: job.deadline,
             expires: None,
             error: None,
+            callback: None,
             place,
         };
         if !is_put_off {
@@ -256,6 +256,16 @@ impl Store {
             self.effects.push(Effect::Waits((Reverse(priority), place), Box::new(Ready { job, rows, loaded: true })));
         }
         Ok(record)
+    }
+
+    /// The job that has the id of another one already, if it is the same.
+    fn same(&self, job: &NewJob) -> Result<Record> {
+        let (found, digest) = self.find(&job.id)?.ok_or_else(unknown)?;
+        if digest == job.digest {
+            return Ok(found);
+        }
+        Err(Error::new(Code::JobConflict, format!("another job has the id {}", job.id))
+            .hint("choose another id; the same id is for sending the same request again"))
     }
 
     /// Notes how a job came back. One that was cancelled meanwhile stays so; gives whether it has ended now.
@@ -329,6 +339,15 @@ impl Store {
         self.effects.push(Effect::Retried);
         self.waits(found.place)?;
         self.find(id)?.map(|(record, _)| record).ok_or_else(unknown)
+    }
+
+    /// Notes what became of a job's callback, or that it is to be made again.
+    ///
+    /// # Errors
+    /// `unknown_job`, `job_conflict`, `job_store_failed`.
+    pub fn call_back(&self, change: &callbacks::Change) -> Result<Record> {
+        change.write(&self.connection)?;
+        self.find(change.job())?.map(|(record, _)| record).ok_or_else(unknown)
     }
 
     /// Lets a job be handed out once the transaction is committed, unless it is put off.

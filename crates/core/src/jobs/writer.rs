@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 
+use super::callbacks::{Bell, Change};
 use super::claim::Handed;
 use super::job::{Finished, NewJob, Record};
-use super::relay::{self, Caller};
+use super::relay::{self, ReplyTo};
 use super::run::Event;
 use super::store::Store;
 
@@ -26,9 +27,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the writer is asked to do.
 pub enum Command {
-    Submit(Box<NewJob>, Caller),
-    Cancel(String, Caller),
-    Retry(String, Caller),
+    Submit(Box<NewJob>, ReplyTo),
+    Cancel(String, ReplyTo),
+    Retry(String, ReplyTo),
+    Callback(Change, ReplyTo),
     /// Hand out up to as many jobs, of as many rows.
     Claim(usize, u64),
     Finish(Vec<Finished>),
@@ -68,7 +70,7 @@ impl Watchers {
 /// What is told once a transaction is on the disk.
 #[derive(Default)]
 struct Outcome {
-    answers: Vec<(Caller, Result<Record>)>,
+    answers: Vec<(ReplyTo, Result<Record>)>,
     ended: Vec<String>,
     queued: bool,
 }
@@ -80,6 +82,8 @@ pub struct Writer {
     /// Whether the runner was told of new jobs and has not heard it yet.
     pub called: Arc<AtomicBool>,
     pub watchers: Arc<Watchers>,
+    /// Of who calls back.
+    pub bell: Option<Bell>,
     pub log: Log,
 }
 
@@ -165,36 +169,40 @@ impl Writer {
 
     /// Does one command; what is wrong with it alone is its answer.
     fn run(&mut self, command: Command, outcome: &mut Outcome) -> Result<()> {
-        let (caller, done) = match command {
+        let (reply_to, done) = match command {
             // Done before.
             Command::Claim(..) | Command::Finish(_) | Command::Stop => return Ok(()),
-            Command::Submit(job, caller) => {
+            Command::Submit(job, reply_to) => {
                 let done = self.store.submit(*job);
                 outcome.queued |= done.is_ok();
-                (caller, done)
+                (reply_to, done)
             }
-            Command::Cancel(id, caller) => {
+            Command::Cancel(id, reply_to) => {
                 let done = self.store.cancel(&id);
                 outcome.ended.push(id);
-                (caller, done)
+                (reply_to, done)
             }
-            Command::Retry(id, caller) => {
+            Command::Callback(change, reply_to) => (reply_to, self.store.call_back(&change)),
+            Command::Retry(id, reply_to) => {
                 let done = self.store.retry(&id);
                 outcome.queued |= done.is_ok();
-                (caller, done)
+                (reply_to, done)
             }
         };
         let fatal = match &done {
             Err(error) if error.code() == Code::JobStoreFailed || !self.store.is_within() => Err(error.clone()),
             _ => Ok(()),
         };
-        outcome.answers.push((caller, done));
+        outcome.answers.push((reply_to, done));
         fatal
     }
 
     fn tell(&self, outcome: Outcome) {
         relay::tell(outcome.answers);
         outcome.ended.iter().for_each(|id| self.watchers.tell(id));
+        if let (Some(bell), false) = (&self.bell, outcome.ended.is_empty()) {
+            bell.ring();
+        }
         // One that it has not heard yet is enough.
         if outcome.queued && !self.called.swap(true, Ordering::AcqRel) {
             drop(self.runner.send(Event::Queued));
@@ -204,15 +212,18 @@ impl Writer {
 
 /// Tells all who asked that nothing was done.
 fn refuse(outcome: Outcome, left: impl Iterator<Item = Command>, error: &Error) {
-    let answered = outcome.answers.into_iter().map(|(caller, _)| caller);
+    let answered = outcome.answers.into_iter().map(|(reply_to, _)| reply_to);
     let left = left.filter_map(|command| match command {
-        Command::Submit(_, caller) | Command::Cancel(_, caller) | Command::Retry(_, caller) => Some(caller),
+        Command::Submit(_, reply_to)
+        | Command::Cancel(_, reply_to)
+        | Command::Retry(_, reply_to)
+        | Command::Callback(_, reply_to) => Some(reply_to),
         Command::Claim(..) | Command::Finish(_) | Command::Stop => None,
     });
-    relay::tell(answered.chain(left).map(|caller| (caller, Err(error.clone()))));
+    relay::tell(answered.chain(left).map(|reply_to| (reply_to, Err(error.clone()))));
 }
 
-/// What a caller is told whose writer has gone.
+/// What a reply_to is told whose writer has gone.
 pub fn stopped() -> Error {
     Error::new(Code::Draining, "the server is stopping").hint("send the job again with its id")
 }

@@ -355,7 +355,7 @@ impl Keeper {
         }
         let jobs = Jobs::start(Path::new(folder), &self.shared).map(Arc::new);
         if let Err(error) = &jobs {
-            if !is_own {
+            if !is_own || error.code() == Code::SettingInvalid {
                 return Err(error.clone());
             }
             self.shared.log.warning(format_args!("{error}; predictions online go on"));

@@ -19,6 +19,7 @@ fn job(id: &str) -> NewJob {
         not_before: None,
         deadline: None,
         ttl_s: 60.0,
+        callback: None,
     }
 }
 
