@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -95,6 +95,17 @@ def retry_command(ids: Sequence[str], url: str, as_json: bool) -> None:
     with _client(url) as client:
         for id in ids:
             _told(client.job(id).retry(), as_json)
+
+
+@command.command("callback")
+@ids_argument
+@url_option
+@json_option
+def callback_command(ids: Sequence[str], url: str, as_json: bool) -> None:
+    """Tell the ends of jobs to their callback URLs again, also where that was given up."""
+    with _client(url) as client:
+        for id in ids:
+            _told(client.job(id).call_back(), as_json)
 
 
 @command.command("tail")
@@ -199,7 +210,19 @@ def _described(status: JobStatus) -> list[tuple[str, str]]:
         lines.append(("error", f"{status.error['code']}: {status.error['message']}"))
         if status.error.get("hint"):
             lines.append(("hint", status.error["hint"]))
+    if status.callback:
+        lines.append(("callback", status.callback["url"]))
+        lines.append(("told", _how_told(status.callback)))
     return lines
+
+
+def _how_told(callback: Mapping[str, Any]) -> str:
+    """How far the telling of a job's end has come."""
+    attempts = callback["attempts"]
+    tries = f" after {attempts} attempt{'' if attempts == 1 else 's'}" if attempts else ""
+    event = f" as {callback['event']}" if callback["event"] else ""
+    why = f", the last: {callback['last_error']}" if callback["last_error"] else ""
+    return f"{callback['state']}{event}{tries}{why}"
 
 
 def _time(seconds: float | None) -> str:

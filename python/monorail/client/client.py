@@ -82,6 +82,7 @@ class Client:
         deadline_s: float | None = None,
         not_before_s: float | None = None,
         ttl_s: float | None = None,
+        callback_url: str | None = None,
     ) -> Job:
         """Have data scored later. Once this returns, the job is on the server's disk and will be answered.
 
@@ -94,13 +95,15 @@ class Client:
             deadline_s: Seconds from now after which the job expires if it has not begun.
             not_before_s: Seconds from now before which it does not begin.
             ttl_s: How long the ended job is kept, in seconds; default: the server's ``job_ttl_s``.
+            callback_url: Where the server tells of the job's end; its host is one that the server's ``callback_hosts``
+                allows.
 
         Returns:
             A handle: ``result()`` waits for the answer, and so does ``await``.
 
         Raises:
             InputError: as for :meth:`predict`; ``job_conflict``: the id is another job's; ``malformed_request``: a
-                number is out of its range.
+                number is out of its range; ``callback_refused``: the server calls nobody there.
             NotFoundError: ``unknown_model`` or ``unknown_version``.
             RetryableError: ``job_store_full``, or unreachable. Where the answer was lost, the job may be there: the
                 hint has the id to submit it with again.
@@ -112,6 +115,7 @@ class Client:
             "deadline_s": deadline_s,
             "not_before_s": not_before_s,
             "ttl_s": ttl_s,
+            "callback_url": callback_url,
         }
         ask = Ask(
             "POST",

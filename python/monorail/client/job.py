@@ -54,6 +54,9 @@ class JobStatus:
         result: The server's whole answer, if it is JSON and short; :meth:`Job.result` has every other one, too.
         result_url: Where the answer is, if the job succeeded.
         error: Why it failed: ``code``, ``message``, ``hint``, ``details``.
+        callback: Whom its end is told to, if it was submitted with ``callback_url``: ``url``, ``state`` (``waiting``,
+            ``pending``, ``delivered``, ``dead``), ``event``, ``attempts``, ``next``, ``settled``, ``last_error``. Lists
+            leave it out.
     """
 
     id: str
@@ -72,6 +75,7 @@ class JobStatus:
     result: Mapping[str, Any] | None = None
     result_url: str | None = None
     error: Mapping[str, Any] | None = None
+    callback: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> JobStatus:
@@ -166,6 +170,14 @@ class Job:
             InputError: it has not ended, or it succeeded.
         """
         return self._heard(self._client._send(Ask("POST", f"{self._path}/retry", self._client.timeout_s)))
+
+    def call_back(self) -> JobStatus:
+        """Have the server tell of its end once more, with all tries anew.
+
+        Raises:
+            InputError: it has not ended, or was submitted without ``callback_url``.
+        """
+        return self._heard(self._client._send(Ask("POST", f"{self._path}/callback", self._client.timeout_s)))
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._answer().__await__()
