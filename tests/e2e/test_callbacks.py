@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import secrets
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -414,6 +418,29 @@ def test_a_network_that_is_not_allowed_is_not_reached(room, client):
         job = client.submit("echo", {"x": 1}, callback_url=receiver.url())
         assert failed_once(client, job) == "127.0.0.2 has no address that callback_networks allows"
         assert receiver.deliveries == []
+
+
+def test_names_are_resolved_once_and_every_address_is_judged(tmp_path):
+    """Whatever a name server says, and however it changes its mind."""
+    alone = ["unshare", "-rmn"]
+    if shutil.which(alone[0]) is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user and network namespaces: unshare -rmn does not run here")
+    script = Path(__file__).parents[1] / "support" / "own_network.py"
+    command = [*alone, sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    refused = "has no address that callback_networks allows"
+    # A name is asked for once an attempt: what it means a moment later leads nowhere.
+    assert json.loads(done.stdout) == {
+        "found": [
+            ["rebound.example", "delivered", None, 1],
+            ["rebound.example", "dead", f"rebound.example {refused}", 1],
+            ["mixed.example", "delivered", None, 1],
+            ["inner.example", "dead", f"inner.example {refused}", 1],
+        ],
+        "allowed": 2,
+        "forbidden": 0,
+    }
 
 
 def test_what_cannot_be_told_again(client, server):

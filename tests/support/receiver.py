@@ -105,14 +105,16 @@ class Held:
 
 
 class Receiver:
-    """Takes requests at a free port of an address, each connection on a thread.
+    """Takes requests at a port of an address, a free one unless it is given, each connection on a thread.
 
     Attributes:
         manners: What is done with a request; the last one with all that follow.
         deliveries: The requests that were read, in the order in which they came.
     """
 
-    def __init__(self, *manners: Manner, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *manners: Manner, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.manners = list(manners or (answering(204),))
         self.deliveries: list[Delivery] = []
         self._host = host
@@ -120,7 +122,7 @@ class Receiver:
         self._lock = threading.Lock()
         self._listener = socket.socket()
         # Who is bound but does not listen is not reached, and nobody else gets the port.
-        self._listener.bind((host, 0))
+        self._listener.bind((host, port))
         self.port: int = self._listener.getsockname()[1]
 
     @property
