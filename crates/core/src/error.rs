@@ -71,6 +71,8 @@ codes! {
     JobStoreFull, "job_store_full", 429, "OverloadedError", 1, "The job store or its disk is full.";
     JobStoreFailed, "job_store_failed", 500, "InternalError", 2, "The job store cannot be read or written.";
     JobsUnavailable, "jobs_unavailable", 503, "OverloadedError", 1, "This server keeps no jobs, or another one has its store.";
+    ReplyToRefused, "reply_to_refused", 403, "InputError", 1, "A message asks for a reply where `queue_reply_to` lets none go.";
+    QueueUnavailable, "queue_unavailable", 503, "OverloadedError", 1, "The broker of the queue cannot be reached, or refuses us.";
     Overloaded, "overloaded", 503, "OverloadedError", 1, "The model's queue is full.";
     Draining, "draining", 503, "OverloadedError", 1, "The server is stopping.";
     NotReady, "not_ready", 503, "OverloadedError", 1, "The server has not finished loading its models, or a model's workers do not stay up.";

@@ -19,6 +19,7 @@
 
 pub mod batcher;
 pub mod bench;
+mod brokers;
 pub mod bundle;
 pub mod catalog;
 mod clock;

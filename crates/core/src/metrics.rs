@@ -16,7 +16,7 @@ const SECONDS: [f64; 16] =
 const ROWS: [f64; 16] =
     [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 65536.0];
 /// Statuses that predictions may have; any other counts as the last.
-const STATUSES: [u16; 14] = [200, 400, 404, 405, 406, 413, 415, 422, 431, 499, 500, 503, 504, 0];
+const STATUSES: [u16; 15] = [200, 400, 403, 404, 405, 406, 413, 415, 422, 431, 499, 500, 503, 504, 0];
 
 /// A histogram with 16 bounds.
 #[derive(Debug, Default)]
@@ -73,11 +73,12 @@ impl Statuses {
         }
     }
 
-    fn write(&self, text: &mut String, labels: &str) {
+    fn write(&self, text: &mut String, labels: &str, road: &str) {
         for (count, status) in self.0.iter().zip(STATUSES) {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                let _ = writeln!(text, "monorail_requests_total{{{labels},road=\"http\",status=\"{status}\"}} {count}");
+                let _ =
+                    writeln!(text, "monorail_requests_total{{{labels},road=\"{road}\",status=\"{status}\"}} {count}");
             }
         }
     }
@@ -87,6 +88,8 @@ impl Statuses {
 #[derive(Debug, Default)]
 pub struct ModelMetrics {
     pub requests: Statuses,
+    /// Those that came from a broker.
+    pub queue_requests: Statuses,
     /// From the end of a request's head to its answer.
     pub request_seconds: Histogram,
     /// From the end of its turn to the engine.
@@ -122,9 +125,10 @@ pub fn render(server: &ServerMetrics, models: &[Shown], ready: bool, dropped_lin
     let models: Vec<_> = models.iter().zip(&labels).collect();
     head(&mut text, "monorail_requests_total", "counter", "Requests answered, by status.");
     for (model, labels) in &models {
-        model.metrics.requests.write(&mut text, labels);
+        model.metrics.requests.write(&mut text, labels, "http");
+        model.metrics.queue_requests.write(&mut text, labels, "queue");
     }
-    server.unknown_model.write(&mut text, "model=\"_unknown\",version=\"\"");
+    server.unknown_model.write(&mut text, "model=\"_unknown\",version=\"\"", "http");
     type Pick = fn(&ModelMetrics) -> &Histogram;
     let histograms: [(&str, &str, Pick, &[f64; 16], f64); 4] = [
         (

@@ -253,6 +253,20 @@ settings! {
         "Longest time of one attempt to tell of a job's end.";
     callback_attempts: usize = 20, Form::Int { minimum: 1, maximum: 1_000 }, Serve,
         "Attempts to tell of a job's end before it is given up.";
+    queue: String = "off".to_owned(), Form::Text, Serve,
+        "URL of a broker that requests come from too, such as redis://HOST:6379; off takes none.";
+    queue_group: String = "monorail".to_owned(), Form::Text, Serve,
+        "Servers of one group share the requests of a queue.";
+    queue_attempts: usize = 5, Form::Int { minimum: 1, maximum: 1_000 }, Serve,
+        "How often a message may be tried before it is a dead letter.";
+    queue_ack_wait_s: f64 = 30.0, Form::Float { minimum: 0.1, maximum: 3_600.0 }, Serve,
+        "How long a message may be with a server that says nothing before another one gets it.";
+    queue_reply_to: String = "off".to_owned(), Form::Text, Serve,
+        "What a message's reply-to header must begin with to be followed; off follows none.";
+    requests: String = "off".to_owned(), Form::Text, Model,
+        "Stream or subject of the queue that the model's requests come from; off takes none.";
+    replies: String = "auto".to_owned(), Form::Text, Model,
+        "Stream or subject that replies go to; auto is the requests' name with `.replies`.";
     access_log: bool = false, Form::Bool, Serve,
         "Whether each request is logged, in one line on stderr.";
 }

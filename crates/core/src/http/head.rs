@@ -258,7 +258,8 @@ fn timeout(value: &[u8]) -> Result<Duration> {
         })
 }
 
-fn content(value: &[u8]) -> Content {
+/// The kind of body that a content type names.
+pub fn content(value: &[u8]) -> Content {
     let kind = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     if kind.eq_ignore_ascii_case(b"application/json") {
         Content::Json
@@ -276,7 +277,7 @@ fn content(value: &[u8]) -> Content {
 }
 
 /// Folds one `Accept` header in: the first kind we speak wins; quality 0 means never.
-fn accept(value: &[u8], sofar: Accept) -> Accept {
+pub fn accept(value: &[u8], sofar: Accept) -> Accept {
     let mut best = sofar;
     for item in value.split(|b| *b == b',') {
         let mut parts = item.split(|b| *b == b';').map(<[u8]>::trim_ascii);

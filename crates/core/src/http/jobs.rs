@@ -117,7 +117,7 @@ async fn submit(
 ) -> Result<Reply> {
     let shared = &connection.event_loop.shared;
     let served = shared.catalog()?.find(reference)?.clone();
-    let (input, output) = media(&request.head)?;
+    let (input, output) = media(request.head.content, request.head.accept)?;
     let [id, priority, deadline_s, not_before_s, ttl_s, callback] =
         query::values(query, ["id", "priority", "deadline_s", "not_before_s", "ttl_s", "callback_url"])?;
     let callback = callback.map(|url| jobs.check_callback(&url)).transpose()?;

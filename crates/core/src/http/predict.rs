@@ -13,7 +13,7 @@ use crate::values::json_in::{Form, JsonReader};
 
 use super::connection::{Connection, Request};
 use super::event_loop::Waiting;
-use super::head::{Accept, Content, Head};
+use super::head::{Accept, Content};
 use super::respond::Closing;
 use super::routes;
 
@@ -60,7 +60,7 @@ struct Reply {
 
 /// The whole way of a prediction; `None` if the client went away meanwhile.
 async fn predict(connection: &mut Connection, request: &Request, served: &Arc<Served>) -> Result<Option<Reply>> {
-    let (input, output) = media(&request.head)?;
+    let (input, output) = media(request.head.content, request.head.accept)?;
     let deadline = request.head.timeout.map(|timeout| request.began + timeout);
     let (waiting, form) = read(connection, request, served, input, deadline).await?;
     let answer = match waiting {
@@ -77,10 +77,10 @@ async fn predict(connection: &mut Connection, request: &Request, served: &Arc<Se
 ///
 /// # Errors
 /// `unsupported_media_type`, `not_acceptable`.
-pub fn media(head: &Head) -> Result<(Media, Media)> {
+pub fn media(content: Content, accept: Accept) -> Result<(Media, Media)> {
     let unsupported =
         |what: &'static str, hint: &'static str| Err(Error::new(Code::UnsupportedMediaType, what).hint(hint));
-    let input = match head.content {
+    let input = match content {
         Content::Json => Media::Json,
         Content::Arrow => Media::Arrow,
         Content::Form => {
@@ -92,7 +92,7 @@ pub fn media(head: &Head) -> Result<(Media, Media)> {
             return unsupported("the body's content type is not one we read", hint);
         }
     };
-    let output = match head.accept {
+    let output = match accept {
         Accept::Any => input,
         Accept::Json => Media::Json,
         Accept::Arrow => Media::Arrow,

@@ -68,14 +68,17 @@ pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, e
 /// Appends an error's answer, and gives its status; `extra` is more header lines, each after a line break.
 pub fn error(out: &mut Vec<u8>, frame: &Frame, error: &Error, extra: &str) -> u16 {
     let status = error.code().status();
-    let retry = matches!(error.code(), Code::Overloaded | Code::NotReady | Code::Draining | Code::JobStoreFull);
+    let retry = matches!(
+        error.code(),
+        Code::Overloaded | Code::NotReady | Code::QueueUnavailable | Code::Draining | Code::JobStoreFull
+    );
     let extra = if retry { "\r\nretry-after: 1" } else { extra };
     answer(out, frame, status, JSON, extra, &error_body(error, frame.request_id));
     status
 }
 
 /// The JSON of an error.
-fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
+pub fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
     let parts = error.parts();
     let mut body = Vec::with_capacity(256);
     body.extend_from_slice(b"{\"error\":{\"code\":\"");

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::batcher::Batcher;
+use crate::brokers::{self, Brokers};
 use crate::bundle::{Bundle, Purpose};
 use crate::catalog::Catalog;
 use crate::engine::Model;
@@ -68,6 +69,8 @@ pub struct Shared {
     stage: watch::Sender<Stage>,
     catalog: OnceLock<Catalog>,
     jobs: OnceLock<Result<Arc<Jobs>>>,
+    /// How the queue roads are.
+    roads: OnceLock<Vec<Arc<brokers::State>>>,
     /// Connections with a request under way.
     busy: AtomicUsize,
     /// Connections open.
@@ -103,6 +106,12 @@ impl Shared {
         let _ = self.stage.subscribe().wait_for(|now| *now >= Stage::Draining).await;
     }
 
+    /// Waits until the server stops at once.
+    pub async fn until_stopped(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.stage.subscribe().wait_for(|now| *now >= Stage::Stopped).await;
+    }
+
     /// The models.
     ///
     /// # Errors
@@ -126,10 +135,10 @@ impl Shared {
     /// Whether the server wants new work.
     ///
     /// # Errors
-    /// `not_ready` or `draining`.
+    /// `not_ready`, `draining`, or `queue_unavailable` while a broker is away.
     pub fn ready(&self) -> Result<()> {
         match self.stage() {
-            Stage::Ready => Ok(()),
+            Stage::Ready => self.roads.get().into_iter().flatten().try_for_each(|road| road.ready()),
             Stage::Loading => Err(loading()),
             _ => Err(Error::new(Code::Draining, "the server is stopping").hint("use another replica")),
         }
@@ -169,6 +178,7 @@ impl Shared {
         if let Some(Ok(jobs)) = self.jobs.get() {
             jobs.write_metrics(&mut text);
         }
+        brokers::render(&mut text, self.roads.get().map(Vec::as_slice).unwrap_or_default());
         text
     }
 }
@@ -209,6 +219,7 @@ impl Server {
             stage: watch::Sender::new(Stage::Loading),
             catalog: OnceLock::new(),
             jobs: OnceLock::new(),
+            roads: OnceLock::new(),
             busy: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
@@ -316,20 +327,22 @@ impl Keeper {
         let loops = loops::start(&self.shared, listener, threads);
         let mut engines = Vec::new();
         let loaded = loops.as_ref().map_err(Clone::clone).and_then(|_| self.load(threads, &mut engines));
-        let loaded = loaded.and_then(|()| self.start_jobs());
+        let loaded = loaded.and_then(|()| self.start_jobs()).and_then(|()| self.start_roads());
         if let Err(error) = &loaded {
             self.shared.log.error(format_args!("{error}"));
             self.shared.advance(Stage::Stopped);
         } else {
             self.shared.advance(Stage::Ready);
         }
-        self.tell(|outcome| outcome.loaded = Some(loaded));
+        let roads = loaded.as_ref().ok().and_then(Option::as_ref).cloned();
+        self.tell(|outcome| outcome.loaded = Some(loaded.map(drop)));
         for thread in loops.unwrap_or_default() {
             let _ = thread.join();
         }
         if let Some(Ok(jobs)) = self.shared.jobs.get() {
             jobs.stop();
         }
+        roads.into_iter().for_each(|roads| roads.stop());
         for (batcher, _) in &engines {
             batcher.close();
         }
@@ -363,6 +376,15 @@ impl Keeper {
         // Nobody else sets it.
         let _ = self.shared.jobs.set(jobs);
         Ok(())
+    }
+
+    /// Starts the queue roads that the settings ask for.
+    fn start_roads(&self) -> Result<Option<Arc<Brokers>>> {
+        let names: Vec<&str> = self.models.iter().map(|spec| spec.name.as_str()).collect();
+        let (brokers, states) = Brokers::start(&self.settings, &names, &self.shared)?;
+        // Nobody else sets it.
+        let _ = self.shared.roads.set(states);
+        Ok(brokers.map(Arc::new))
     }
 
     fn tell(&self, change: impl FnOnce(&mut Outcome)) {
