@@ -123,6 +123,7 @@ system:
 	"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || need "Python's venv module" python3-venv; \
 	command -v java >/dev/null && command -v javac >/dev/null || need "a JDK (the Java example)" default-jdk-headless; \
 	command -v mvn >/dev/null || need "Maven (the Java example)" maven; \
+	command -v redis-server >/dev/null || need "Redis (the tests of queues)" redis-server; \
 	command -v cargo >/dev/null || { echo "setup: cargo is missing: install Rust 1.88 or later from https://rustup.rs and put ~/.cargo/bin on PATH" >&2; exit 1; }; \
 	if [ "$$(uname)" = Linux ]; then ldconfig -p 2>/dev/null | grep -q libgomp.so.1 || /sbin/ldconfig -p 2>/dev/null | grep -q libgomp.so.1 || need "libgomp (LightGBM's runtime)" libgomp1; fi
 

@@ -22,6 +22,13 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 
+def pytest_report_header() -> list[str]:
+    """Which brokers the tests of queues run against, in the servers' own words."""
+    from tests.support.brokers import versions
+
+    return [f"broker: {version}" for version in versions()]
+
+
 @pytest.fixture(scope="session")
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that takes jobs for ``scorer``, for ``echo``, which answers ``x`` as ``y``, and for ``slow``, alike."""
