@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.brokers import BrokerServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -53,6 +54,7 @@ class Shell:
 
     def __init__(self) -> None:
         self.servers: list[subprocess.Popen[str]] = []
+        self.brokers: list[BrokerServer] = []
         self.addresses: dict[str, str] = {}
         here = str(Path(sys.executable).parent)
         self.environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
@@ -84,6 +86,11 @@ class Shell:
     def serve(self, command: list[str]) -> None:
         """Start a server on a free port, and wait for its address."""
         place = command.index("--port") + 1
+        if command[0] == RedisServer.program:
+            broker = RedisServer(Path("broker"))
+            self.brokers.append(broker)
+            self.addresses[f"redis://127.0.0.1:{command[place]}"] = broker.url
+            return
         written, command[place] = f"http://127.0.0.1:{command[place]}", "0"
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.environment)
         self.servers.append(server)
@@ -99,6 +106,9 @@ class Shell:
             if server.stdout:
                 server.stdout.close()
         self.servers.clear()
+        for broker in self.brokers:
+            broker.kill()
+        self.brokers.clear()
 
 
 @pytest.fixture

@@ -96,7 +96,9 @@ def _checked(name: str, value: Any, place: str, scope: str | None = None) -> Any
         raise _invalid(f"{place}: {name!r} is not a setting of one model", "put it under [serve]")
     kind = _TYPES[setting.type]
     if not isinstance(value, kind) or (isinstance(value, bool) and setting.type != "bool"):
-        raise _invalid(f"{place}: {name} must be of type {setting.type}, and {value!r} is not", _range_hint(setting))
+        # The queue's URL may hold a password.
+        shown = "what is given" if name == "queue" else repr(value)
+        raise _invalid(f"{place}: {name} must be of type {setting.type}, and {shown} is not", _range_hint(setting))
     return value
 
 

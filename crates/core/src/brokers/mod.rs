@@ -8,6 +8,8 @@ mod flights;
 mod message;
 mod redis;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -4,6 +4,8 @@
 //! idle time set so that it is claimed when its pause is over: nothing about it is known outside Redis.
 
 mod entries;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

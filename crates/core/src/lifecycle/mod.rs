@@ -207,8 +207,10 @@ impl Server {
     /// `runtime` is the path of the ONNX Runtime library.
     ///
     /// # Errors
-    /// `address_in_use` if the address cannot be had.
+    /// `address_in_use` if the address cannot be had, `setting_invalid` if queue roads contradict each other.
     pub fn start(models: Vec<ModelSpec>, settings: ServeSettings, runtime: PathBuf) -> Result<Self> {
+        let names: Vec<&str> = models.iter().map(|spec| spec.name.as_str()).collect();
+        brokers::plan(&settings, &names)?;
         let listener = bind(&settings.serve)?;
         let address = listener.local_addr().map_err(|e| unusable(&settings.serve, &e))?;
         let (log, _) = Log::stderr(Level::Info);

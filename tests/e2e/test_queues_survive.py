@@ -1,0 +1,177 @@
+"""What a broker has taken in is answered, once, whatever happens to servers, to the broker and to the way there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.brokers import RedisServer
+from tests.support.bundles import publish_slow
+from tests.support.cables import Cable
+from tests.support.process import ServerProcess
+from tests.support.queues import RedisCaller, wait_connected
+from tests.support.waiting import wait_until
+from tests.support.workers import wait_log
+
+MESSAGES = 300
+#: Rows of one message, time of one batch: something can happen while a queue is in the middle of its messages.
+ROWS, BUSY_MS = 256, 20
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registry") / "here"
+    publish_slow(folder, "slow", busy_ms=BUSY_MS)
+    return folder
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "redis") as redis:
+        yield redis
+
+
+def start(registry: Path, url: str, **settings: Any) -> ServerProcess:
+    """A server of ``slow`` on the queue."""
+    words = {"queue": url, "requests": "flights.in", "replies": "flights.out", "queue_ack_wait_s": 1, "threads": 1}
+    return ServerProcess(registry, "slow", **(words | settings))
+
+
+def body(number: int) -> bytes:
+    return json.dumps({"columns": {"x": [float(number)] * ROWS}}).encode()
+
+
+def check_answers(caller: RedisCaller, identities: list[str]) -> None:
+    """Wait until nothing waits; then each message has exactly one reply, the right one."""
+    wait_until("nothing waits", lambda: caller.waiting() == 0)
+    replies = caller.replies(len(identities))
+    assert sorted(headers["correlation-id"] for headers, _ in replies) == sorted(identities)
+    numbers = {identity: float(number) for number, identity in enumerate(identities)}
+    for headers, reply in replies:
+        assert headers["status"] == "200"
+        assert set(json.loads(reply)["predictions"]["y"]) == {numbers[headers["correlation-id"]]}
+
+
+def answered(server: ServerProcess) -> float:
+    return server.metrics().value("monorail_broker_messages_total", outcome="answered")
+
+
+def is_half(caller: RedisCaller) -> bool:
+    return caller.client.xlen("flights.out") >= MESSAGES // 4
+
+
+def test_one_of_two_servers_is_killed(registry, redis):
+    caller = RedisCaller(redis.url)
+    with start(registry, redis.url) as one, start(registry, redis.url) as other:
+        wait_connected(one)
+        wait_connected(other)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        wait_until("both share the work", lambda: answered(one) > 0 and answered(other) > 0)
+        wait_until("some are answered", lambda: is_half(caller))
+        one.kill()
+        assert caller.waiting() > 0
+        check_answers(caller, identities)
+        # The dead server's name goes; the living one's stays.
+        names = caller.client.xinfo_consumers("flights.in", "monorail")
+        wait_until("one name is left", lambda: len(caller.client.xinfo_consumers("flights.in", "monorail")) == 1)
+        assert len(names) <= 2
+    # Whoever drains takes its name away.
+    assert caller.client.xinfo_consumers("flights.in", "monorail") == []
+
+
+def test_the_broker_is_killed_and_comes_back(registry, redis):
+    caller = RedisCaller(redis.url)
+    with start(registry, redis.url) as server:
+        wait_connected(server)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        wait_until("some are answered", lambda: is_half(caller))
+        redis.kill()
+        wait_until("readiness is off", lambda: server.get("/health/ready").status == 503)
+        error = server.get("/health/ready").error
+        assert error["code"] == "queue_unavailable"
+        assert server.metrics().value("monorail_broker_connected", model="slow") == 0
+        # The other road is as it was.
+        assert server.predict("slow", {"x": 1.0}).status == 200
+        redis.start()
+        wait_connected(server)
+        check_answers(caller, identities)
+        assert sum("queue of slow" in line for line in server.err) <= 4, server.stderr
+
+
+def test_the_broker_is_away_at_the_start(registry, tmp_path):
+    redis = RedisServer(tmp_path / "redis", start=False)
+    with redis, start(registry, redis.url) as server:
+        assert server.predict("slow", {"x": 1.0}).status == 200
+        wait_log(server, "queue of slow", "queue_unavailable", str(redis.port))
+        assert server.get("/v2/health/ready").error["code"] == "queue_unavailable"
+        redis.start()
+        caller = RedisCaller(redis.url)
+        identities = caller.send_all([body(number) for number in range(3)])
+        wait_connected(server)
+        check_answers(caller, identities)
+
+
+def test_the_network_is_cut_and_heals(registry, redis):
+    caller = RedisCaller(redis.url)
+    with Cable(("127.0.0.1", redis.port)) as cable, start(registry, f"redis://127.0.0.1:{cable.port}") as server:
+        wait_connected(server)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        wait_until("some are answered", lambda: is_half(caller))
+        cable.cut()
+        wait_until("readiness is off", lambda: server.get("/health/ready").status == 503)
+        assert caller.waiting() > 0
+        cable.mend()
+        wait_connected(server)
+        check_answers(caller, identities)
+
+
+def test_a_drain_answers_what_is_under_way(registry, redis):
+    caller = RedisCaller(redis.url)
+    with start(registry, redis.url) as server:
+        wait_connected(server)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        wait_until("some are answered", lambda: is_half(caller))
+        assert server.stop() == 0
+    # Nothing is left to anybody's account: what is not answered can be taken at once.
+    assert caller.client.xpending("flights.in", "monorail")["pending"] == 0
+    assert caller.waiting() == MESSAGES - len(caller.messages("flights.out"))
+    with start(registry, redis.url) as server:
+        check_answers(caller, identities)
+
+
+def test_a_wrong_password_is_said_and_not_shown(registry, tmp_path):
+    with RedisServer(tmp_path / "redis", "--requirepass", "open sesame") as redis:
+        url = f"redis://:not-this-one@127.0.0.1:{redis.port}"
+        with start(registry, url) as server:
+            wait_log(server, "queue of slow", "user or password", str(redis.port))
+            told = server.get("/health/ready").text + server.metrics().text
+        assert "not-this-one" not in told + server.stderr
+        with start(registry, "off", requests="off") as server:
+            pass
+        words = {"MONORAIL_QUEUE": f"redis://:open%20sesame@127.0.0.1:{redis.port}", "MONORAIL_REQUESTS": "flights.in"}
+        with ServerProcess(registry, "slow", environment=words) as server:
+            wait_connected(server)
+        assert "sesame" not in server.stderr
+
+
+def test_a_name_that_is_no_stream_is_said(registry, redis):
+    caller = RedisCaller(redis.url)
+    caller.client.set("flights.out", "something else")
+    with start(registry, redis.url) as server:
+        wait_log(server, "queue of slow", "flights.out", "is a string")
+        caller.client.delete("flights.out")
+        wait_connected(server)
+
+
+@pytest.mark.parametrize("url", ["ftp://user:secret@broker", "redis://user:secret@:no-port"])
+def test_a_url_that_is_none_is_refused_and_not_shown(registry, url):
+    command = [sys.executable, "-m", "monorail.cli", "serve", "slow", "--registry", str(registry), "--port", "0"]
+    done = subprocess.run([*command, "--queue", url, "--requests", "in"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "setting_invalid" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
