@@ -213,13 +213,11 @@ def test_what_servers_ended_over_is_a_dead_letter(server, caller):
     letter, _ = caller.dead("failed")[-1]
     assert letter["monorail-attempts"] == "3"
     # Its name goes too, once nothing is to its account.
-    wait_until(
-        "the other server's name is gone",
-        lambda: (
-            [one["name"] for one in client.xinfo_consumers("scorer.in", "monorail")] != []
-            and b"monorail-gone" not in [one["name"] for one in client.xinfo_consumers("scorer.in", "monorail")]
-        ),
-    )
+
+    def names() -> list[bytes]:
+        return [one["name"] for one in client.xinfo_consumers("scorer.in", "monorail")]
+
+    wait_until("the other server's name is gone", lambda: b"monorail-gone" not in names())
 
 
 # ---------------------------------------------------------------- what waits

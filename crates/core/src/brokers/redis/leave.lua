@@ -1,4 +1,5 @@
 -- Deletes names of consumers that have nothing to their account: those of servers that ended, and with an idle time of 0 one's own.
+-- A living server whose name goes, since nothing came for long, gets it again with its next message.
 -- KEYS: requests. ARGV: group, how a name must begin, idle time in ms from which a name is not used any more.
 local deleted = 0
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
