@@ -65,8 +65,8 @@ proptest! {
         // The id goes back as it came.
         let mut command = Cmd::new();
         command.arg(read.tag);
-        let sent = command.args_iter().next();
-        prop_assert_eq!(sent, Some(Arg::Simple(format!("{ms}-{seq}").as_bytes())));
+        let text = format!("{ms}-{seq}");
+        prop_assert_eq!(command.args_iter().next(), Some(Arg::Simple(text.as_bytes())));
     }
 
     #[test]
