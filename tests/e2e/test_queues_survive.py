@@ -171,5 +171,5 @@ def test_a_url_that_is_none_is_refused_and_not_shown(registry, url):
     command = [sys.executable, "-m", "monorail.cli", "serve", "slow", "--registry", str(registry), "--port", "0"]
     done = subprocess.run([*command, "--queue", url, "--requests", "in"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "setting_invalid" in done.stderr
+    assert "the setting queue" in done.stderr
     assert "secret" not in done.stderr + done.stdout

@@ -87,7 +87,7 @@ class Shell:
         """Start a server on a free port, and wait for its address."""
         place = command.index("--port") + 1
         if command[0] == RedisServer.program:
-            broker = RedisServer(Path("broker"))
+            broker = RedisServer(Path("broker").resolve())
             self.brokers.append(broker)
             self.addresses[f"redis://127.0.0.1:{command[place]}"] = broker.url
             return
