@@ -4,6 +4,7 @@
 //! idle time set so that it is claimed when its pause is over: nothing about it is known outside Redis.
 
 mod entries;
+mod settling;
 #[cfg(test)]
 mod tests;
 
@@ -14,18 +15,16 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, cmd};
 
-use super::message::{Delivery, Settled, Target};
+use super::message::{Delivery, Settled};
 use super::{Backlog, Broker, Config, Returned, state};
 use crate::error::{Code, Error, Result};
 
-use entries::{EntryId, delivery, id, list, named, number, of_stream, write_fields};
+use entries::{EntryId, delivery, id, list, named, number, of_stream};
+use settling::{ANSWER, Digests, SETTLE};
 
-const SETTLE: &str = include_str!("redis/settle.lua");
 const LEAVE: &str = include_str!("redis/leave.lua");
 /// How the names of our consumers begin.
 pub const PREFIX: &str = "monorail-";
-/// How long an id that a sender chose keeps others from being answered.
-const CHOSEN_TTL_MS: usize = 3_600_000;
 /// How long a connection and an answer may take. A network that swallows everything is noticed by the latter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
@@ -35,9 +34,6 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(5);
 const CLAIM: usize = 512;
 /// How often an entry may have been given out and still be claimed together with others.
 const SHARED_TIMES: u64 = 2;
-/// Messages, and bytes, of one call of the script: other clients wait for it.
-const SCRIPT_MESSAGES: usize = 256;
-const SCRIPT_BYTES: usize = 4 << 20;
 
 pub struct Redis {
     config: Config,
@@ -46,7 +42,7 @@ pub struct Redis {
     /// Two connections: one waits for messages, and nothing waits behind it.
     waiting: MultiplexedConnection,
     working: MultiplexedConnection,
-    settle: RefCell<String>,
+    digests: RefCell<Digests>,
     leave: RefCell<String>,
     /// When to look for messages that nobody says anything about, and for names that nobody uses.
     claim_at: Cell<Instant>,
@@ -75,7 +71,7 @@ impl Broker for Redis {
             password,
             waiting,
             working,
-            settle: RefCell::default(),
+            digests: RefCell::default(),
             leave: RefCell::default(),
             claim_at: Cell::new(now),
             leave_at: Cell::new(now + config.ack_wait),
@@ -108,12 +104,12 @@ impl Broker for Redis {
     }
 
     async fn settle(&self, settled: &[Settled<EntryId>]) -> Result<()> {
-        let calls = self.settle_calls(settled);
+        let calls = self.calls(settled);
         match self.pipe(&calls).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 // Redis was started anew, or somebody emptied its scripts. What was settled is not settled twice.
                 self.load().await?;
-                self.pipe(&self.settle_calls(settled)).await
+                self.pipe(&self.calls(settled)).await
             }
             done => done,
         }
@@ -208,12 +204,22 @@ impl Redis {
     }
 
     async fn load(&self) -> Result<()> {
-        for (script, kept) in [(SETTLE, &self.settle), (LEAVE, &self.leave)] {
-            if let Value::BulkString(digest) = self.ask(cmd("SCRIPT").arg("LOAD").arg(script)).await? {
-                kept.replace(String::from_utf8_lossy(&digest).into_owned());
-            }
-        }
+        let digests = Digests { settle: self.digest(SETTLE).await?, answer: self.digest(ANSWER).await? };
+        self.digests.replace(digests);
+        self.leave.replace(self.digest(LEAVE).await?);
         Ok(())
+    }
+
+    /// Has Redis keep a script; gives what it knows it by.
+    async fn digest(&self, script: &str) -> Result<String> {
+        match self.ask(cmd("SCRIPT").arg("LOAD").arg(script)).await? {
+            Value::BulkString(digest) => Ok(String::from_utf8_lossy(&digest).into_owned()),
+            _ => Err(Error::new(Code::QueueUnavailable, format!("Redis at {} takes no scripts", self.place))),
+        }
+    }
+
+    fn calls(&self, settled: &[Settled<EntryId>]) -> Pipeline {
+        settling::calls(&self.config, &self.digests.borrow(), settled)
     }
 
     /// A command of the connection on which nothing waits.
@@ -232,60 +238,6 @@ impl Redis {
     fn own<'a>(&self, pipeline: &'a mut Pipeline) -> &'a mut Pipeline {
         let config = &self.config;
         pipeline.cmd("XCLAIM").arg(&config.requests).arg(&config.group).arg(&config.consumer).arg(0)
-    }
-
-    /// The calls of the script that settle messages.
-    fn settle_calls(&self, settled: &[Settled<EntryId>]) -> Pipeline {
-        let mut calls = Pipeline::new();
-        let mut rest = settled;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |one: &&Settled<EntryId>| {
-                let before = bytes;
-                bytes += one.reply.body.len() + one.dead_letter.as_ref().map_or(0, |letter| letter.body.len());
-                before < SCRIPT_BYTES
-            };
-            let count = rest.iter().take(SCRIPT_MESSAGES).take_while(fits).count().max(1);
-            let (now, later) = rest.split_at(count.min(rest.len()));
-            calls.add_command(self.settle_call(now));
-            rest = later;
-        }
-        calls
-    }
-
-    fn settle_call(&self, settled: &[Settled<EntryId>]) -> Cmd {
-        let config = &self.config;
-        // Places of the names that requests asked for, counted from 1 as in Lua.
-        let mut named: Vec<&str> = Vec::new();
-        for one in settled {
-            if let Target::Named(name) = &one.reply.to
-                && !named.contains(&name.as_str())
-            {
-                named.push(name);
-            }
-        }
-        let place = |target: &Target| match target {
-            Target::Replies => 2,
-            Target::Unprocessable => 3,
-            Target::Failed => 4,
-            Target::Named(name) => named.iter().position(|own| own == name).map_or(2, |at| at + 5),
-        };
-        let mut call = cmd("EVALSHA");
-        call.arg(self.settle.borrow().as_str()).arg(4 + named.len()).arg(&config.requests).arg(&config.replies);
-        call.arg(config.unprocessable()).arg(config.failed()).arg(&named);
-        call.arg(&config.group).arg(format!("{}.{}.answered.", config.requests, config.group)).arg(CHOSEN_TTL_MS);
-        for one in settled {
-            call.arg(one.tag).arg(one.message_id.as_deref().unwrap_or_default()).arg(place(&one.reply.to));
-            write_fields(&mut call, &one.reply);
-            match &one.dead_letter {
-                None => _ = call.arg(0).arg(0),
-                Some(letter) => {
-                    call.arg(place(&letter.to));
-                    write_fields(&mut call, letter);
-                }
-            }
-        }
-        call
     }
 
     /// Takes over messages that nobody has said anything about for `ack_wait`.

@@ -2,7 +2,7 @@
 -- KEYS: requests, replies, unprocessable, failed, then names that requests asked for.
 -- ARGV: group, prefix of the keys of chosen ids, their time to live in ms; then for each message its id, the id its sender
 -- chose or nothing, the place of its reply in KEYS, the number of the reply's fields and values, these, and the same
--- three for a dead letter, whose place is 0 where there is none.
+-- three for a dead letter, whose place is 0 where there is none. Ids ascend.
 local group, prefix, ttl = ARGV[1], ARGV[2], ARGV[3]
 -- What asks for a name that holds something else is answered where all replies are.
 local place = {}
@@ -27,8 +27,3 @@ while at <= #ARGV do
   end
   at = at + 6 + n + m
 end
--- The stream's length is then what is not answered. Where others read it too, it is theirs to cut.
-if #done > 0 and #redis.call('XINFO', 'GROUPS', KEYS[1]) == 1 then
-  redis.call('XDEL', KEYS[1], unpack(done))
-end
-return #done
