@@ -106,7 +106,7 @@ impl Caller {
         let mut stream = timeout_at(until, self.open(rules, address)).await.map_err(late)??;
         let answer = timeout_at(until, exchange(&mut stream, &request)).await.map_err(late)??;
         // A courtesy; the answer is known.
-        let _ = timeout(LIMIT_LEFT, drain(&mut stream)).await;
+        let _ = timeout(LIMIT_LEFT, drain(&mut stream, answer.left)).await;
         answer.judge()
     }
 
@@ -176,14 +176,13 @@ async fn exchange(stream: &mut impl Stream, request: &[u8]) -> Result<Answer, Re
     }
 }
 
-/// Throws away a little of what follows an answer's head.
-async fn drain(stream: &mut impl Stream) {
-    let (mut left, mut taken) = ([0; 4_096], 0);
-    while let Ok(read @ 1..) = stream.read(&mut left).await {
-        taken += read;
-        if taken > LIMIT_LEFT_BYTES {
-            break;
-        }
+/// Throws away so much of what follows an answer's head.
+async fn drain(stream: &mut impl Stream, mut left: usize) {
+    let mut part = [0; 4_096];
+    while left > 0
+        && let Ok(read @ 1..) = stream.read(&mut part).await
+    {
+        left = left.saturating_sub(read);
     }
     let _ = stream.shutdown().await;
 }
@@ -193,11 +192,13 @@ async fn drain(stream: &mut impl Stream) {
 struct Answer {
     status: u16,
     wait_s: Option<f64>,
+    /// Bytes of its body that were not read with its head, up to the limit.
+    left: usize,
 }
 
 impl Answer {
     fn judge(self) -> Result<(), Refusal> {
-        let Self { status, wait_s } = self;
+        let Self { status, wait_s, .. } = self;
         let why = match status {
             200..=299 => return Ok(()),
             300..=399 => format!("answered {status}: redirects are not followed"),
@@ -224,7 +225,11 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer, Re
                 httparse::Status::Complete(end) => match head.code.unwrap_or(0) {
                     // The answer proper follows.
                     100 | 102..=199 => drop(bytes.drain(..end)),
-                    status => return Ok(Answer { status, wait_s: wait_s(head.headers) }),
+                    status => {
+                        let body = if status == 204 { Some(0) } else { length(head.headers) };
+                        let left = body.unwrap_or(usize::MAX).saturating_sub(bytes.len() - end).min(LIMIT_LEFT_BYTES);
+                        return Ok(Answer { status, wait_s: wait_s(head.headers), left });
+                    }
                 },
             }
         }
@@ -234,10 +239,19 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer, Re
     }
 }
 
+fn field<'a>(fields: &[httparse::Header<'a>], name: &str) -> Option<&'a str> {
+    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+    std::str::from_utf8(field.value).ok().map(str::trim)
+}
+
+/// How long an answer says that its body is.
+fn length(fields: &[httparse::Header<'_>]) -> Option<usize> {
+    field(fields, "content-length")?.parse().ok()
+}
+
 /// What `Retry-After` says, in seconds from now.
 fn wait_s(fields: &[httparse::Header<'_>]) -> Option<f64> {
-    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case("retry-after"))?;
-    let text = std::str::from_utf8(field.value).ok()?.trim();
+    let text = field(fields, "retry-after")?;
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(f64::from(seconds));
     }
@@ -257,8 +271,11 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        assert_eq!(read(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap(), Answer { status: 204, wait_s: None });
-        assert_eq!(read(b"HTTP/1.0 200 OK\n\nbody").unwrap().status, 200);
+        assert_eq!(read(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap(), Answer { status: 204, wait_s: None, left: 0 });
+        let without_length = read(b"HTTP/1.0 200 OK\n\nbody").unwrap();
+        assert_eq!((without_length.status, without_length.left), (200, LIMIT_LEFT_BYTES));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbody").unwrap().left, 5);
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nbody").unwrap().left, 0);
         let waits = read(b"HTTP/1.1 429 x\r\nRetry-After: 7\r\n\r\n").unwrap();
         assert_eq!((waits.status, waits.wait_s), (429, Some(7.0)));
         let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 x\r\n\r\n";
@@ -285,8 +302,14 @@ mod tests {
             let refusal = read(bytes).expect_err(words);
             assert!(refusal.why.contains(words), "{}", refusal.why);
         }
-        assert!(Answer { status: 302, wait_s: None }.judge().unwrap_err().why.contains("redirects are not followed"));
-        assert!(Answer { status: 410, wait_s: None }.judge().unwrap_err().gone);
+        assert!(
+            Answer { status: 302, wait_s: None, left: 0 }
+                .judge()
+                .unwrap_err()
+                .why
+                .contains("redirects are not followed")
+        );
+        assert!(Answer { status: 410, wait_s: None, left: 0 }.judge().unwrap_err().gone);
     }
 
     proptest! {

@@ -30,7 +30,7 @@ use super::{Bell, Counters, Event};
 
 /// Attempts under way: of all hosts, of one, and of one whose last attempt failed.
 const ALL: usize = 256;
-const OF_HOST: usize = 8;
+const OF_HOST: usize = 32;
 const OF_AILING: usize = 1;
 /// Lanes kept in mind.
 const LANES: usize = 4_096;
@@ -117,7 +117,7 @@ impl Deliverer {
                 loop {
                     match event {
                         Some(Event::Rung) => {}
-                        Some(Event::Landed { place, host, taken }) => self.land(place, &host, taken),
+                        Some(Event::Landed { place, host, why }) => self.land(place, &host, why.as_deref()),
                         Some(Event::Stop) | None => return self.stop().await,
                     }
                     match self.events.try_recv() {
@@ -143,12 +143,17 @@ impl Deliverer {
         let _ = timeout(STOP, all_landed).await;
     }
 
-    fn land(&mut self, place: i64, host: &str, taken: bool) {
+    fn land(&mut self, place: i64, host: &str, why: Option<&str>) {
         self.flying.remove(&place);
         if let Some(lane) = self.lanes.get_mut(host) {
             lane.flying = lane.flying.saturating_sub(1);
-            lane.ailing = !taken;
-            if lane.flying == 0 && (taken || self.lanes.len() > LANES) {
+            match (lane.ailing, why) {
+                (false, Some(why)) => self.desk.log.warning(format_args!("callbacks to {host} fail: {why}")),
+                (true, None) => self.desk.log.info(format_args!("callbacks to {host} are taken again")),
+                _ => {}
+            }
+            lane.ailing = why.is_some();
+            if lane.flying == 0 && (!lane.ailing || self.lanes.len() > LANES) {
                 self.lanes.remove(host);
             }
         }
@@ -241,7 +246,7 @@ async fn deliver(desk: Arc<Desk>, due: Due, body: Vec<u8>) {
     let Due { place, job, url, host, event, attempts } = due;
     let attempts = attempts.saturating_add(1);
     let done = attempt(&desk, &url, &event, &body).await;
-    let taken = done.is_ok();
+    let refused = done.as_ref().err().map(|refusal| refusal.why.clone());
     let (how, counter) = match done {
         Ok(()) => (Tried::Delivered, &desk.counters.delivered),
         Err(Refusal { why, gone, .. }) if gone || attempts >= desk.attempts => {
@@ -254,7 +259,7 @@ async fn deliver(desk: Arc<Desk>, due: Due, body: Vec<u8>) {
     };
     counter.fetch_add(1, Ordering::Relaxed);
     note(&desk, Change::Tried { place, job, event, attempts, how }).await;
-    desk.bell.send(Event::Landed { place, host, taken });
+    desk.bell.send(Event::Landed { place, host, why: refused });
 }
 
 async fn attempt(desk: &Desk, url: &str, event: &str, body: &[u8]) -> Result<(), Refusal> {

@@ -39,11 +39,11 @@ pub use table::{Change, Destination, find, insert};
 pub enum Event {
     /// Jobs have ended.
     Rung,
-    /// An attempt is over, and noted.
+    /// An attempt is over, and noted; why it failed, if it did.
     Landed {
         place: i64,
         host: String,
-        taken: bool,
+        why: Option<String>,
     },
     Stop,
 }
