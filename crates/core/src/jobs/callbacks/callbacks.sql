@@ -31,3 +31,7 @@ CREATE TRIGGER IF NOT EXISTS callback_forgotten AFTER DELETE ON jobs
 BEGIN
     DELETE FROM callbacks WHERE place = OLD.place;
 END;
+-- What ended while this server called nobody back is told now.
+UPDATE callbacks SET state = 1, event = 'msg_' || lower(hex(randomblob(16))), due = 0
+    WHERE state = 0 AND place IN (SELECT place FROM jobs WHERE state > 1);
+UPDATE jobs SET expires = NULL WHERE expires IS NOT NULL AND place IN (SELECT place FROM callbacks WHERE state = 1);

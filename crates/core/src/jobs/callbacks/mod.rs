@@ -98,7 +98,9 @@ impl Callbacks {
     /// `setting_invalid`, `job_store_failed`, `internal`.
     pub fn start(folder: &Path, store: &Store, shared: &Shared, writer: &Sender<Command>) -> Result<Option<Self>> {
         let settings = &shared.settings;
-        let Some(rules) = Rules::from_settings(settings)?.map(Arc::new) else { return Ok(None) };
+        let Some(rules) = Rules::from_settings(settings)?.map(Arc::new) else {
+            return table::rest(&store.connection).map(|()| None);
+        };
         let (caller, secrets) = (Caller::from_settings(settings)?, Secrets::open(settings, folder)?);
         table::prepare(&store.connection)?;
         let (sender, events) = unbounded_channel();

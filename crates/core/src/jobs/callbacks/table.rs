@@ -79,6 +79,20 @@ pub fn prepare(connection: &Connection) -> Result<()> {
     connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("callbacks.sql"))).map_err(failed)
 }
 
+/// Lets jobs end, and be forgotten, as if nobody was to be told, in a store that has the table: its server calls nobody back.
+///
+/// # Errors
+/// `job_store_failed`.
+pub fn rest(connection: &Connection) -> Result<()> {
+    if !connection.table_exists(None::<&str>, "callbacks").map_err(failed)? {
+        return Ok(());
+    }
+    connection.execute_batch("DROP TRIGGER IF EXISTS callback_of_end").map_err(failed)?;
+    let kept = "UPDATE jobs SET expires = ?1 + ttl_s
+        WHERE state > 1 AND expires IS NULL AND place IN (SELECT place FROM callbacks WHERE state = 1)";
+    connection.execute(kept, [now()]).map(drop).map_err(failed)
+}
+
 /// Notes where the end of a job is to be told.
 ///
 /// # Errors

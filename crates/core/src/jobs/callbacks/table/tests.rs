@@ -152,6 +152,29 @@ fn a_new_end_is_a_new_event_and_the_old_one_changes_nothing() {
 }
 
 #[test]
+fn a_server_that_calls_nobody_forgets_jobs_in_time_and_the_next_one_tells_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder);
+    for id in ["before", "during"] {
+        submit(&mut store, id, true);
+    }
+    within(&mut store, |store| store.cancel("before").unwrap());
+    store.connection.execute("UPDATE jobs SET ttl_s = 1000 WHERE id = 'during'", []).unwrap();
+    rest(&store.connection).unwrap();
+    within(&mut store, |store| store.cancel("during").unwrap());
+    within(&mut store, |store| store.sweep().unwrap());
+    assert!(!is_there(&store, "before") && is_there(&store, "during"));
+    prepare(&store.connection).unwrap();
+    assert_eq!(all_due(&store).into_iter().map(|due| due.job).collect::<Vec<_>>(), ["during"]);
+    let expires = "SELECT expires IS NULL FROM jobs WHERE id = 'during'";
+    assert!(store.connection.query_row(expires, [], |row| row.get::<_, bool>(0)).unwrap());
+    // A store that never had a callback stays as it is.
+    let other = tempfile::tempdir().unwrap();
+    let other = Store::open(other.path(), u64::MAX, Arc::default(), Arc::default()).unwrap();
+    rest(&other.connection).unwrap();
+}
+
+#[test]
 fn what_cannot_be_told_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder);
