@@ -17,9 +17,12 @@ pub struct ReplyTo {
     pub answer: oneshot::Sender<Result<Record>>,
 }
 
+/// An answer, and who waits for it.
+type Letter = (oneshot::Sender<Result<Record>>, Result<Record>);
+
 #[derive(Default)]
 pub struct Relay {
-    letters: Mutex<Vec<(oneshot::Sender<Result<Record>>, Result<Record>)>>,
+    letters: Mutex<Vec<Letter>>,
     wake: Notify,
 }
 
