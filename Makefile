@@ -68,9 +68,10 @@ test-python: setup  ## run the Python tests
 test-neural: setup $(NEURAL)/.installed  ## run the tests of neural frameworks, in an environment of their own
 	@$(TEST_NEURAL)
 
-test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs come in (minutes)
-	@MONORAIL_TEST_KILLS=50 MONORAIL_TEST_SUBMISSIONS=100000 $(PY) -m pytest --timeout 3600 \
-		tests/e2e/test_jobs_survive.py::test_killed_while_jobs_come_in
+test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs come in, and cut the power fifty times (minutes)
+	@MONORAIL_TEST_KILLS=50 MONORAIL_TEST_SUBMISSIONS=100000 MONORAIL_TEST_CUTS=50 $(PY) -m pytest --timeout 3600 \
+		tests/e2e/test_jobs_survive.py::test_killed_while_jobs_come_in \
+		tests/e2e/test_jobs_disk.py::test_the_power_fails_while_jobs_come_in
 
 JOBS ?= 10000000
 soak-jobs: setup  ## queue ten million jobs (JOBS=... for fewer), see that memory is bounded, tell the disk they need, drain them (an hour, 25 GB)

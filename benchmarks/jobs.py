@@ -114,6 +114,8 @@ def measure_rates(
     ]
     table(("route", "requests/s", "p50 ms", "p99 ms", "errors", "server busy", "wrk busy", "a CPU s"), rows)
     print(f"   fdatasync of 4 KiB appended on the same disk: {with_noise([one * 1000 for one in syncs], '.2f')} ms")
+    most = options.connections / median(syncs)
+    print(f"   {options.connections} connections that share each sync: at most {most:,.0f} submissions a second")
     rate = {which: median([run.rate for run in runs]) for which, runs in seen.items()}
     for which in list(LOADS)[1:]:
         ratio = rate[which] / rate["predict"]
