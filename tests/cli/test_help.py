@@ -25,7 +25,7 @@ Commands:
   alias    Point a name such as champion at a version.
   prove    Score a model's golden rows again, here.
   serve    Serve models over HTTP.
-  jobs     List, show, cancel, retry and follow the jobs of a server.
+  jobs     List, show, fetch, cancel, retry and follow the jobs of a server.
   predict  Score a file of rows.
   score    Score data of any size, into a folder of Parquet files.
   export   Write a model's graph for other runtimes.

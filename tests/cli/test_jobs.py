@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pyarrow.parquet as pq
 import pytest
 
 import monorail as mr
@@ -53,9 +54,9 @@ def test_list(jobs, client):
     ran = jobs("list", "--limit", 2)
     assert (ran.status, ran.err.count("\n") <= 1) == (0, True)
     head, later, two = filtered(ran.out).splitlines()
-    assert head.split() == ["id", "model", "state", "rows", "created", "took"]
-    assert later.split() == ["later", "flights@2", "queued", "1", "TIME", "-"]
-    assert two.split() == ["of-two", "flights", "succeeded", "2", "TIME", "TOOK"]
+    assert head.split() == ["id", "model", "state", "rows", "done", "created", "took"]
+    assert later.split() == ["later", "flights@2", "queued", "1", "-", "TIME", "-"]
+    assert two.split() == ["of-two", "flights", "succeeded", "2", "100", "%", "TIME", "TOOK"]
     listed = json.loads(jobs("list", "--state", "queued", "--model", "flights@2", "--json").out)
     assert [(job["id"], job["state"], job["rows"]) for job in listed] == [("later", "queued", 1)]
 
@@ -96,6 +97,19 @@ def test_show(jobs, client):
     ]
     shown = json.loads(jobs("show", "shown", "--json").out)
     assert shown["result"]["predictions"] == [client.predict("flights", ROW)]
+
+
+def test_result(jobs, client, tmp_path):
+    client.submit("flights", [ROW, ROW], id="fetched", not_before_s=0.5)
+    right = client.predict("flights", [ROW, ROW])
+    ran = jobs("result", "fetched")
+    assert ran.status == 0
+    assert [json.loads(line) for line in ran.out.splitlines()] == right
+    ran = jobs("result", "fetched", "--output", tmp_path / "predictions.parquet")
+    assert (ran.status, ran.out, ran.err) == (0, "", f"2 predictions in {tmp_path / 'predictions.parquet'}\n")
+    assert pq.read_table(tmp_path / "predictions.parquet").to_pylist() == right
+    client.submit("flights", ROW, id="never", not_before_s=LATER_S).cancel()
+    assert jobs("result", "never").err.startswith("error: the job never was cancelled")
 
 
 def test_cancel_and_retry(jobs, client):

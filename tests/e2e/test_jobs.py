@@ -101,6 +101,7 @@ def test_the_record(http):
         "version": 1,
         "state": "succeeded",
         "rows": 1,
+        "rows_done": 1,
         "priority": 5,
         "attempts": 1,
         "created": 0,

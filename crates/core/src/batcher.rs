@@ -41,12 +41,19 @@ pub struct Call {
     pub ticket: u64,
     pub deadline: Option<Instant>,
     gone: AtomicBool,
+    /// Its rows that are scored already, while it is larger than a batch.
+    scored: AtomicUsize,
 }
 
 impl Call {
     /// A request whose answer goes to `mailbox` under `ticket`.
     pub fn new(mailbox: Arc<dyn Mailbox>, ticket: u64, deadline: Option<Instant>) -> Arc<Self> {
-        Arc::new(Self { mailbox, ticket, deadline, gone: AtomicBool::new(false) })
+        Arc::new(Self { mailbox, ticket, deadline, gone: AtomicBool::new(false), scored: AtomicUsize::new(0) })
+    }
+
+    /// Rows scored so far of a request larger than a batch.
+    pub fn scored(&self) -> usize {
+        self.scored.load(Ordering::Relaxed)
     }
 }
 
@@ -134,6 +141,11 @@ impl Batcher {
                 batcher.work.notify_one();
             }
         }));
+    }
+
+    /// Most rows of a batch.
+    pub fn max_batch_rows(&self) -> usize {
+        self.max_batch_rows
     }
 
     /// Rows waiting.
@@ -385,6 +397,7 @@ impl Batcher {
             Some(scored) => scored.extend(&outputs, 0..rows),
             scored => *scored = Some(outputs),
         }
+        item.call.scored.fetch_add(rows, Ordering::Relaxed);
         // There is more: a part is only run alone while the rows left are over a batch.
         item.start += rows;
         item.rows -= rows;

@@ -49,9 +49,9 @@ codes! {
     UnknownJob, "unknown_job", 404, "NotFoundError", 1, "No job of that id, or none any more.";
     MethodNotAllowed, "method_not_allowed", 405, "InputError", 1, "The path is there, but not for this method.";
     NotAcceptable, "not_acceptable", 406, "InputError", 1, "No answer can be given in a form that `Accept` allows.";
-    BodyTooLarge, "body_too_large", 413, "InputError", 1, "The body is over `limit_body_bytes`.";
+    BodyTooLarge, "body_too_large", 413, "InputError", 1, "The body is over `limit_body_bytes`, or a job's over `limit_job_body_bytes`.";
     TooDeep, "too_deep", 413, "InputError", 1, "The JSON is nested deeper than any input may be.";
-    TooManyRows, "too_many_rows", 413, "InputError", 1, "The request has more rows than `limit_rows`.";
+    TooManyRows, "too_many_rows", 413, "InputError", 1, "The request has more rows than `limit_rows`, or the job more than `limit_job_rows`.";
     UnsupportedMediaType, "unsupported_media_type", 415, "InputError", 1, "The body's content type or encoding is not one we read.";
     HeadersTooLarge, "headers_too_large", 431, "InputError", 1, "The request's head is over 32 KiB or has too many headers.";
     MissingColumn, "missing_column", 422, "InputError", 1, "A column that is not nullable is absent.";

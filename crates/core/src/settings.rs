@@ -267,6 +267,12 @@ settings! {
         "Stream or subject of the queue that the model's requests come from; off takes none.";
     replies: String = "auto".to_owned(), Form::Text, Model,
         "Stream or subject that replies go to; auto is the requests' name with `.replies`.";
+    limit_job_body_bytes: usize = 1 << 30, Form::Int { minimum: 1, maximum: 1 << 40 }, Serve,
+        "Most bytes of a job's body in Arrow; other bodies have limit_body_bytes. More are answered 413.";
+    limit_job_rows: usize = 100_000_000, Form::Int { minimum: 1, maximum: 1 << 40 }, Serve,
+        "Most rows of a job over 1 MiB of Arrow; other jobs have limit_rows. More are answered 413.";
+    limit_job_streams: usize = 1_000, Form::Int { minimum: 0, maximum: 1_000_000 }, Serve,
+        "Most streams of a job's events (text/event-stream) at once; one above is answered 503.";
     access_log: bool = false, Form::Bool, Serve,
         "Whether each request is logged, in one line on stderr.";
 }

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..client.job import State
 from .options import Decorator, json_option
+from .predict import finite
 from .printer import Printer
 
 if TYPE_CHECKING:
-    from ..client import Client, Job, JobStatus
+    import pyarrow as pa
+
+    from ..client import Client, JobStatus
 
 #: How long one look at states takes, in seconds.
 LOOK_S = 1.0
@@ -34,7 +39,7 @@ ids_argument: Decorator = click.argument("ids", nargs=-1, required=True, metavar
 
 @click.group("jobs")
 def command() -> None:
-    """List, show, cancel, retry and follow the jobs of a server."""
+    """List, show, fetch, cancel, retry and follow the jobs of a server."""
 
 
 @command.command("list")
@@ -53,7 +58,7 @@ def list_command(state: str | None, model: str | None, limit: int, url: str, as_
     if as_json:
         printer.json([dataclasses.asdict(status) for status in shown])
     elif shown:
-        printer.table(("id", "model", "state", "rows", "created", "took"), [_row(status) for status in shown])
+        printer.table(("id", "model", "state", "rows", "done", "created", "took"), [_row(status) for status in shown])
     else:
         printer.say(f"no such jobs at {url}" if state or model else f"no jobs at {url}")
     if len(found) > limit:
@@ -73,6 +78,34 @@ def show_command(id: str, url: str, as_json: bool) -> None:
         printer.json(dataclasses.asdict(status))
     else:
         printer.data("\n".join(f"{word.ljust(10)}  {text}" for word, text in _described(status)))
+
+
+@command.command("result")
+@click.argument("id")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write here, by extension, instead of stdout.")
+@url_option
+def result_command(id: str, output: str | None, url: str) -> None:
+    """Wait for the result of the job ID; predictions are lines of JSON on stdout."""
+    from ..data.files import check_written, write_table
+
+    printer = Printer()
+    if output is not None:
+        check_written(output)
+    with _client(url) as client:
+        job = client.job(id)
+        with printer.progress(f"waiting for {id}", 1.0) if not job.known.ended else nullcontext() as advance:
+            done = 0.0
+            for status in job.watch():
+                if advance is not None:
+                    advance(status.progress - done)
+                done = status.progress
+        answers = _table(job.result())
+    if output is not None:
+        write_table(answers, output)
+        printer.say(f"{len(answers):,} predictions in {output}")
+        return
+    for batch in answers.to_batches(max_chunksize=10_000):
+        printer.data("\n".join(json.dumps(finite(row), ensure_ascii=False) for row in batch.to_pylist()))
 
 
 @command.command("cancel")
@@ -119,7 +152,8 @@ def callback_command(ids: Sequence[str], url: str, as_json: bool) -> None:
 def tail_command(id: str | None, model: str | None, limit: int, url: str, as_json: bool) -> int:
     """Print changes of state, a line each.
 
-    Without ID those of the newest jobs, until it is interrupted; with ID those of one job, until it ends.
+    Without ID those of the newest jobs, until it is interrupted; with ID those of one job and how far it is, until it
+    ends.
 
     With ID the exit status is 0 if the job succeeded, else 1.
     """
@@ -130,7 +164,7 @@ def tail_command(id: str | None, model: str | None, limit: int, url: str, as_jso
                 _print_change(printer, status, as_json)
         else:
             job = client.job(id)
-            for status in _states(job):
+            for status in job.watch() if as_json else _news(job.watch()):
                 _print_change(printer, status, as_json)
             return 0 if job.known.state == "succeeded" else 1
     return 0
@@ -142,13 +176,23 @@ def _client(url: str) -> Client:
     return Client(url)
 
 
-def _states(job: Job) -> Iterator[JobStatus]:
-    """A job's states as they change, up to its end."""
-    yield job.known
-    while not job.known.ended:
-        before = job.known
-        if job.status(wait_s=LOOK_S).state != before.state:
-            yield job.known
+def _table(result: Any) -> pa.Table:
+    """A result as a table, whatever form was asked for."""
+    import pyarrow as pa
+
+    if isinstance(result, list):
+        return pa.Table.from_pylist(result)
+    return pa.table(result) if isinstance(result, dict) else result
+
+
+def _news(watched: Iterable[JobStatus]) -> Iterator[JobStatus]:
+    """Of what becomes of a job what a person reads: its states, and every tenth of its rows."""
+    before = None
+    for status in watched:
+        news = (status.state, status.attempts, int(status.progress * 10))
+        if news != before:
+            yield status
+        before = news
 
 
 def _changes(client: Client, model: str | None, limit: int) -> Iterator[JobStatus]:
@@ -170,8 +214,10 @@ def _print_change(printer: Printer, status: JobStatus, as_json: bool) -> None:
         printer.json_line(dataclasses.asdict(status))
         return
     at = status.finished or status.started or status.created
-    why = f"  {status.error['message']}" if status.error else ""
-    printer.data(f"{_time(at)}  {status.id}  {status.model}  {status.state}{why}")
+    more = f"  {status.error['message']}" if status.error else ""
+    if status.state == "running" and status.rows_done:
+        more = f"  {status.rows_done:,} of {status.rows:,} rows"
+    printer.data(f"{_time(at)}  {status.id}  {status.model}  {status.state}{more}")
 
 
 def _told(status: JobStatus, as_json: bool) -> None:
@@ -184,17 +230,18 @@ def _told(status: JobStatus, as_json: bool) -> None:
 
 def _row(status: JobStatus) -> tuple[object, ...]:
     """A job's line in the table."""
-    return (status.id, status.model, status.state, status.rows, _time(status.created), _took(status))
+    return (status.id, status.model, status.state, status.rows, _share(status), _time(status.created), _took(status))
 
 
 def _described(status: JobStatus) -> list[tuple[str, str]]:
     """A job in words."""
     version = f", answered by version {status.version}" if status.version else ""
+    scored = f", of which {status.rows_done:,} are scored" if status.state == "running" else ""
     lines = [
         ("id", status.id),
         ("model", f"{status.model}{version}"),
         ("state", status.state),
-        ("rows", f"{status.rows:,}"),
+        ("rows", f"{status.rows:,}{scored}"),
         ("priority", str(status.priority)),
         ("attempts", str(status.attempts)),
     ]
@@ -230,6 +277,11 @@ def _time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _share(status: JobStatus) -> str:
+    """How much of it is scored."""
+    return f"{int(status.progress * 100)} %" if status.state in ("running", "succeeded") else "-"
 
 
 def _took(status: JobStatus) -> str:

@@ -43,13 +43,13 @@ def command(
         printer.say(f"{len(answers):,} predictions in {output}")
         return
     for batch in answers.to_batches(max_chunksize=10_000):
-        printer.data("\n".join(json.dumps(_finite(row), ensure_ascii=False) for row in batch.to_pylist()))
+        printer.data("\n".join(json.dumps(finite(row), ensure_ascii=False) for row in batch.to_pylist()))
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """A value as JSON answers have it: NaN and infinity are null."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list) else value
+        return {name: finite(inner) for name, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -13,9 +14,10 @@ import httpx
 from ..errors import InputError, NotFoundError, RetryableError
 from ..signature import Signature
 from .encoding import Question, answer_of, question_of
-from .exchange import Ask, checked_timeout, send
+from .exchange import Ask, checked_timeout, send, streamed
 from .job import Job, JobStatus, path_of
 from .loops import Loops
+from .upload import Upload
 
 #: Jobs that one request for a list asks for at most.
 PAGE_JOBS = 500
@@ -88,7 +90,8 @@ class Client:
 
         Args:
             model: As ``name`` of :meth:`predict`.
-            data: As for :meth:`predict`.
+            data: As for :meth:`predict`, and of any size: tables and frames over a megabyte, and what a
+                ``pyarrow.RecordBatchReader`` reads, are sent as they are encoded.
             id: Of the job: letters, digits, ``.``, ``_`` and ``-``, at most 128. The same id with the same data is the
                 same job, however often it is submitted. Default: a new one.
             priority: From -1000 to 1000; greater ones first.
@@ -108,7 +111,7 @@ class Client:
             RetryableError: ``job_store_full``, or unreachable. Where the answer was lost, the job may be there: the
                 hint has the id to submit it with again.
         """
-        question = self._question(model, data)
+        question = self._question(model, data, large=True)
         given = {
             "id": secrets.token_hex(16) if id is None else id,
             "priority": priority or None,
@@ -124,7 +127,7 @@ class Client:
             params={name: value for name, value in given.items() if value is not None},
             content=question.content,
             headers=question.headers,
-            again=True,
+            again=not isinstance(question.content, Upload) or question.content.again,
         )
         try:
             answer = self._explained(ask, question)
@@ -213,6 +216,9 @@ class Client:
     def _send(self, ask: Ask) -> httpx.Response:
         return send(self._http, ask)
 
+    def _streamed(self, ask: Ask) -> AbstractContextManager[httpx.Response]:
+        return streamed(self._http, ask)
+
     async def _send_async(self, ask: Ask) -> httpx.Response:
         return await self._loops.send(ask)
 
@@ -223,8 +229,8 @@ class Client:
         except InputError as error:
             raise question.explained(error) from None
 
-    def _question(self, name: str, data: Any) -> Question:
-        return question_of(data, lambda: self._signature(name))
+    def _question(self, name: str, data: Any, *, large: bool = False) -> Question:
+        return question_of(data, lambda: self._signature(name), large=large)
 
     def _signature(self, name: str) -> Signature:
         """A model's signature, fetched once."""

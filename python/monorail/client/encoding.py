@@ -15,6 +15,7 @@ import httpx
 
 from ..errors import InputError, SignatureError
 from ..signature import Signature
+from .upload import LARGE_BYTES, Upload, upload_of, upload_of_reader
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
@@ -25,14 +26,14 @@ class Question:
     """What is sent of a user's data, and what is needed to give the answer its kind.
 
     Attributes:
-        content: The body.
+        content: The body, or what makes it as it is sent.
         headers: Its form, and that of the answer.
         like: What :func:`monorail.data.from_arrow` is told of the data; None for JSON.
         signature: Of the model, where it says whether a record or columns were meant.
         one: Whether one record was asked, which has one answer instead of a list.
     """
 
-    content: bytes
+    content: bytes | Upload
     headers: Mapping[str, str]
     like: Any = None
     signature: Signature | None = None
@@ -56,12 +57,13 @@ class Question:
         return dataclasses.replace(self, content=b"", like=like)
 
 
-def question_of(data: Any, signature: Callable[[], Signature]) -> Question:
+def question_of(data: Any, signature: Callable[[], Signature], *, large: bool = False) -> Question:
     """Data as a request's body.
 
     Args:
         data: As for :meth:`monorail.Model.predict`.
         signature: Fetches the model's; called only where it says what the data means.
+        large: Whether the body may be one that is made as it is sent.
 
     Raises:
         InputError: ``wrong_type``, ``wrong_format`` or ``not_finite``: a value has no form in which it could be sent.
@@ -70,7 +72,7 @@ def question_of(data: Any, signature: Callable[[], Signature]) -> Question:
         return _of_dict(data, signature)
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
         return _of_json({"rows": [plain(row) for row in data]})
-    return _of_arrow(data, signature)
+    return _of_arrow(data, signature, large=large)
 
 
 def answer_of(answer: httpx.Response, question: Question | None) -> Any:
@@ -110,12 +112,15 @@ def _of_json(body: dict[str, Any], *, one: bool = False) -> Question:
     return Question(_encoded(body), {"content-type": JSON}, one=one)
 
 
-def _of_arrow(data: Any, fetch_signature: Callable[[], Signature]) -> Question:
+def _of_arrow(data: Any, fetch_signature: Callable[[], Signature], *, large: bool) -> Question:
     """Anything else, as an Arrow stream both ways."""
     import pyarrow as pa
 
     from ..data import to_arrow
 
+    headers = {"content-type": ARROW, "accept": ARROW}
+    if large and isinstance(data, pa.RecordBatchReader):
+        return Question(upload_of_reader(data), headers, data)
     # One vector a column may be the column, or one record's tensor: the signature says which.
     vectors = isinstance(data, Mapping) and any(getattr(value, "ndim", 0) == 1 for value in data.values())
     signature = fetch_signature() if vectors else None
@@ -125,10 +130,11 @@ def _of_arrow(data: Any, fetch_signature: Callable[[], Signature]) -> Question:
         # What cannot be one Arrow type cannot be of the signature's type either.
         places = [{**detail, "code": "wrong_type"} for detail in error.details]
         raise InputError(error.message, code="wrong_type", hint=error.hint, details=places) from error
+    if large and table.nbytes > LARGE_BYTES:
+        return Question(upload_of(table), headers, data, signature)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    headers = {"content-type": ARROW, "accept": ARROW}
     return Question(sink.getvalue().to_pybytes(), headers, data, signature)
 
 

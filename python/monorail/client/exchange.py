@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -32,7 +32,7 @@ class Ask:
     path: str
     timeout_s: float
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | Iterable[bytes] | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     again: bool = False
 
@@ -65,6 +65,19 @@ def send(http: httpx.Client, ask: Ask, *, again: bool = False) -> httpx.Response
         if again or not (ask.again and _was_lost(error)):
             raise
     return send(http, ask, again=True)
+
+
+@contextlib.contextmanager
+def streamed(http: httpx.Client, ask: Ask) -> Iterator[httpx.Response]:
+    """Ask, and give the answer before its body has come; it is closed at the end of the block.
+
+    Raises:
+        MonorailError: the server's own, or that there was no answer, or no more of it.
+    """
+    with _faults_of(http.base_url, ask), http.stream(**ask.options(pool_s=ask.timeout_s)) as answer:
+        if not answer.is_success:
+            answer.read()
+        yield _succeeded(answer)
 
 
 async def send_async(http: httpx.AsyncClient, ask: Ask, *, again: bool = False) -> httpx.Response:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import math
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import httpx
 
-from ..errors import DeadlineError, InputError, MonorailError, NotFoundError, error_from
+from ..errors import DeadlineError, InputError, MonorailError, NotFoundError, OverloadedError, error_from
 from .encoding import Question, answer_of, predictions_of
 from .exchange import Ask, checked_timeout
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 POLL_S = 25.0
 #: Least time between two questions, in seconds: a server that is stopping answers at once.
 PAUSE_S = 0.5
+#: Longest silence of a stream of events, in seconds; the server says something every 15.
+SILENCE_S = 45.0
+EVENTS = "text/event-stream"
 
 State: TypeAlias = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 #: States after which nothing happens unless somebody retries the job.
@@ -43,6 +47,7 @@ class JobStatus:
         version: The version that answered, or None.
         state: ``queued``, ``running``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
         rows: Of its input.
+        rows_done: Those of them that are scored.
         priority: Greater ones first.
         attempts: How often it was begun.
         created: When it was submitted; this and all times are seconds since 1970, or None.
@@ -65,6 +70,7 @@ class JobStatus:
     rows: int
     priority: int
     attempts: int
+    rows_done: int = 0
     version: int | None = None
     created: float | None = None
     started: float | None = None
@@ -87,6 +93,13 @@ class JobStatus:
     def ended(self) -> bool:
         """Whether nothing more happens unless somebody retries it."""
         return self.state in ENDED
+
+    @property
+    def progress(self) -> float:
+        """The share of its rows that is scored, from 0 to 1."""
+        if self.state == "succeeded":
+            return 1.0
+        return self.rows_done / self.rows if self.rows else 0.0
 
 
 class Job:
@@ -115,6 +128,11 @@ class Job:
         """The state it is in now; the server is asked."""
         return self.status().state
 
+    @property
+    def progress(self) -> float:
+        """The share of its rows that is scored now, from 0 to 1; the server is asked."""
+        return self.status().progress
+
     def status(self, wait_s: float | None = None) -> JobStatus:
         """What the server says of it now.
 
@@ -126,6 +144,30 @@ class Job:
             RetryableError: unreachable or too late.
         """
         return self._heard(self._client._send(self._look(wait_s)))
+
+    def watch(self) -> Iterator[JobStatus]:
+        """Follow it: what the server says now, and again whenever its state or its progress changes, up to its end.
+
+        Raises:
+            NotFoundError: ``unknown_job``: it ended longer ago than it is kept.
+            UnreachableError: the server cannot be reached, or is gone. The job is on its disk: ask when it is back.
+        """
+        ask = Ask("GET", self._path, max(self._client.timeout_s, SILENCE_S), headers={"accept": EVENTS})
+        told = None
+        while True:
+            try:
+                with self._client._streamed(ask) as answer:
+                    for record in records_of(answer.iter_lines()):
+                        self._known = JobStatus.from_json(record)
+                        if self._known != told:
+                            yield (told := self._known)
+            except OverloadedError:
+                # It streams to as many as it may, or is about to stop.
+                if self.status(wait_s=PAUSE_S) != told:
+                    yield (told := self._known)
+            if self._known.ended:
+                return
+            time.sleep(PAUSE_S)
 
     def result(self, timeout_s: float | None = None) -> Any:
         """Wait for the answer.
@@ -252,6 +294,17 @@ class Job:
             )
         error = status.error or {"code": "internal", "message": f"the job {self.id} failed without a reason"}
         return error_from(error["code"], error["message"], error.get("hint"), error.get("details"))
+
+
+def records_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The records of a stream of events."""
+    data: list[str] = []
+    for line in lines:
+        if line.startswith("data:"):
+            data.append(line.removeprefix("data:"))
+        elif not line and data:
+            yield json.loads("\n".join(data))
+            data = []
 
 
 def path_of(id: str) -> str:

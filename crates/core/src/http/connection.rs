@@ -1,5 +1,7 @@
 //! One connection: read a request, answer it, and so on until one side closes.
 
+mod incoming;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -11,12 +13,15 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::error::{Code, Error, Result};
+use crate::jobs::files::SPOOL_BYTES;
 
 use super::chunks::{Chunk, body_too_large, take_chunk};
 use super::event_loop::{EventLoop, Phase, Progress};
-use super::head::{self, Framing, Head};
+use super::head::{self, Content, Framing, Head, Method};
 use super::respond::Closing;
 use super::routes;
+
+pub use incoming::{Incoming, Pulled};
 
 /// Room that a connection reads into at first, in bytes.
 const READ_BYTES: usize = 8 * 1024;
@@ -29,6 +34,18 @@ const PROGRESS_BYTES: usize = 16 * 1024;
 /// How long, and for how many bytes, a refused request's rest is still read so that its sender sees the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
+
+/// What a client is told that waits before it sends a body.
+const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Whether a request's body may be one that is not read into memory.
+fn may_be_large(head: &Head) -> bool {
+    let large = match head.framing {
+        Framing::None => false,
+        Framing::Length(length) => length > SPOOL_BYTES,
+        Framing::Chunked => true,
+    };
+    large && head.method == Method::Post && head.content == Content::Arrow
+}
 
 /// A request whose body was read: places in the connection's buffer, or a body of its own.
 pub struct Request {
@@ -43,6 +60,8 @@ enum Body {
     InPlace(usize),
     /// Put together from chunks.
     Own(Vec<u8>),
+    /// Still to be pulled off the socket, by whoever answers.
+    Unread,
 }
 
 impl Request {
@@ -51,8 +70,15 @@ impl Request {
         self.head.length
             + match self.body {
                 Body::InPlace(length) => length,
-                Body::Own(_) => 0,
+                Body::Own(_) | Body::Unread => 0,
             }
+    }
+}
+
+impl Request {
+    /// Whether its body is still to be pulled.
+    pub fn is_unread(&self) -> bool {
+        matches!(self.body, Body::Unread)
     }
 }
 
@@ -69,6 +95,10 @@ pub struct Connection {
     /// Bytes accounted for in what all connections hold.
     held: usize,
     busy: bool,
+    /// Bytes that what is made of this body holds in memory.
+    aside: usize,
+    /// Whether it must not go on after this answer.
+    last: bool,
 }
 
 /// Why a connection ends while a request is read.
@@ -102,6 +132,8 @@ pub async fn run(stream: TcpStream, event_loop: Rc<EventLoop>, progress: Rc<Prog
         answering: 0,
         held: 0,
         busy: false,
+        aside: 0,
+        last: false,
     };
     let _ = connection.serve().await;
 }
@@ -117,14 +149,14 @@ impl Connection {
             };
             self.set_phase(Phase::Working);
             self.answering = request.length();
-            let close = request.head.close || self.event_loop.shared.is_draining();
+            let close = request.head.close || request.is_unread() || self.event_loop.shared.is_draining();
             let alive = routes::answer(self, &request, close).await;
             if !alive {
                 return Ok(());
             }
             self.consume();
             self.write_output().await?;
-            if close {
+            if close || self.last {
                 return self.linger().await;
             }
             self.rest();
@@ -160,18 +192,21 @@ impl Connection {
         let head = self.read_head().await?;
         self.name_request(&head);
         let began = Instant::now();
+        if may_be_large(&head) && routes::takes_large(self, &head) {
+            return Ok(Request { head, body: Body::Unread, began });
+        }
         let limit = self.event_loop.shared.settings.limit_body_bytes;
         if matches!(head.framing, Framing::Length(length) if length > limit) {
             return Err(body_too_large(limit).into());
         }
         if head.expect_continue && head.framing != Framing::None && self.input.len() == head.length {
-            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            self.stream.write_all(GO_ON).await?;
         }
         let body = match head.framing {
             Framing::None => Body::InPlace(0),
             Framing::Length(length) => {
                 while self.input.len() < head.length + length {
-                    self.fill_body(0).await?;
+                    self.fill_body(0, 0).await?;
                 }
                 Body::InPlace(length)
             }
@@ -197,12 +232,12 @@ impl Connection {
         }
     }
 
-    /// Reads more of a body, of which `kept` bytes are elsewhere already.
+    /// Reads more of a body, of which `kept` bytes are elsewhere already, and `gone` ones on the disk.
     ///
     /// The client's time starts anew with every [`PROGRESS_BYTES`], so that a trickle is cut off; what all
     /// connections hold together is bounded, so that no number of large bodies takes all memory.
-    async fn fill_body(&mut self, kept: usize) -> Result<(), End> {
-        let before = (self.input.len() + kept) / PROGRESS_BYTES;
+    async fn fill_body(&mut self, kept: usize, gone: usize) -> Result<(), End> {
+        let before = (self.input.len() + kept + gone) / PROGRESS_BYTES;
         if self.progress.phase.get() != Phase::Reading {
             self.set_phase(Phase::Reading);
         }
@@ -210,10 +245,11 @@ impl Connection {
             return Err(End::Closed);
         }
         let bytes = self.input.len() + kept;
-        if bytes / PROGRESS_BYTES > before {
+        let held = bytes + self.aside;
+        if (bytes + gone) / PROGRESS_BYTES > before {
             self.set_phase(Phase::Reading);
         }
-        if bytes > KEEP_BYTES && !self.hold(bytes) {
+        if held > KEEP_BYTES && !self.hold(held) {
             let error = Error::new(Code::Overloaded, "the server holds as many bytes of bodies as it may");
             return Err(error.hint("try again later, send smaller bodies, or raise limit_buffered_bytes").into());
         }
@@ -242,7 +278,7 @@ impl Connection {
                     // Once a read, not once a chunk: of tiny chunks there may be very many.
                     self.input.drain(head..taken);
                     taken = head;
-                    self.fill_body(body.len()).await?;
+                    self.fill_body(body.len(), 0).await?;
                 }
             }
         }
@@ -252,6 +288,7 @@ impl Connection {
     pub fn body<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         match &request.body {
             Body::Own(body) => body,
+            Body::Unread => &[],
             Body::InPlace(length) => {
                 self.input.get(request.head.length..request.head.length + length).unwrap_or_default()
             }
@@ -279,6 +316,18 @@ impl Connection {
             self.input.drain(..self.answering);
         }
         self.answering = 0;
+    }
+
+    /// Sends what there is of an answer that goes on; false if the client went away.
+    pub async fn flush(&mut self) -> bool {
+        let sent = self.write_output().await.is_ok();
+        self.set_phase(Phase::Working);
+        sent
+    }
+
+    /// The connection ends after this answer.
+    pub fn end_after_answer(&mut self) {
+        self.last = true;
     }
 
     /// Writes the answer; a client may be slow, but not stand still.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 
+use super::respond::EVENTS;
+
 /// Most bytes of a head.
 pub const LIMIT_HEAD_BYTES: usize = 32 * 1024;
 /// Most headers of a head.
@@ -65,6 +67,8 @@ pub struct Head {
     pub framing: Framing,
     pub content: Content,
     pub accept: Accept,
+    /// Whether `Accept` names the stream of events, whatever else it names.
+    pub accepts_events: bool,
     /// Whether the client speaks HTTP/1.0.
     pub old: bool,
     /// Whether the connection closes after this request.
@@ -76,6 +80,13 @@ pub struct Head {
     pub request_id: Option<Range<usize>>,
     /// Bytes of the head, its empty line included.
     pub length: usize,
+}
+
+impl Head {
+    /// Whether a stream of events is the only answer the client takes of those we give.
+    pub fn wants_events(&self) -> bool {
+        self.accepts_events && self.accept == Accept::Neither
+    }
 }
 
 /// Reads a head off the front of `bytes`; `None` while it is not whole.
@@ -109,6 +120,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
         framing: Framing::None,
         content: Content::Json,
         accept: Accept::Any,
+        accepts_events: false,
         old,
         close: old,
         expect_continue: false,
@@ -130,7 +142,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>> {
 fn note(head: &mut Head, header: &httparse::Header, bytes: &[u8], old: bool) -> Result<()> {
     // Lengths tell most names apart before any letter is compared.
     match header.name.len() {
-        6 if header.name.eq_ignore_ascii_case("accept") => head.accept = accept(header.value, head.accept),
+        6 if header.name.eq_ignore_ascii_case("accept") => {
+            head.accept = accept(header.value, head.accept);
+            head.accepts_events |= wanted(header.value).any(|kind| kind.eq_ignore_ascii_case(EVENTS.as_bytes()));
+        }
         6 if header.name.eq_ignore_ascii_case("expect") => {
             head.expect_continue = !old && header.value.eq_ignore_ascii_case(b"100-continue");
         }
@@ -279,12 +294,7 @@ pub fn content(value: &[u8]) -> Content {
 /// Folds one `Accept` header in: the first kind we speak wins; quality 0 means never.
 pub fn accept(value: &[u8], sofar: Accept) -> Accept {
     let mut best = sofar;
-    for item in value.split(|b| *b == b',') {
-        let mut parts = item.split(|b| *b == b';').map(<[u8]>::trim_ascii);
-        let kind = parts.next().unwrap_or_default();
-        if parts.any(|p| p == b"q=0" || p.starts_with(b"q=0.0") && p.iter().skip(4).all(|b| *b == b'0')) {
-            continue;
-        }
+    for kind in wanted(value) {
         let asked = if kind.eq_ignore_ascii_case(crate::values::arrow_out::MEDIA_TYPE.as_bytes()) {
             Accept::Arrow
         } else if kind.eq_ignore_ascii_case(b"application/json") {
@@ -303,6 +313,16 @@ pub fn accept(value: &[u8], sofar: Accept) -> Accept {
         };
     }
     best
+}
+
+/// The kinds that an `Accept` header names, without those it never wants.
+fn wanted(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').filter_map(|item| {
+        let mut parts = item.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+        let kind = parts.next().unwrap_or_default();
+        let never = parts.any(|p| p == b"q=0" || p.starts_with(b"q=0.0") && p.iter().skip(4).all(|b| *b == b'0'));
+        (!never).then_some(kind)
+    })
 }
 
 fn has_any(value: &[u8]) -> bool {
@@ -369,6 +389,22 @@ mod tests {
             ("text/html, text/plain", Accept::Neither),
         ] {
             assert_eq!(read(&format!("Accept: {value}\r\n")).unwrap().unwrap().accept, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn events_are_for_those_who_want_nothing_else() {
+        for (value, wants) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream;charset=utf-8", true),
+            ("text/event-stream, text/html", true),
+            ("text/event-stream;q=0", false),
+            ("text/event-stream, application/json", false),
+            ("text/event-stream, */*;q=0.1", false),
+            ("*/*", false),
+            ("text/html", false),
+        ] {
+            assert_eq!(read(&format!("Accept: {value}\r\n")).unwrap().unwrap().wants_events(), wants, "{value}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The routes of jobs: submit, look, wait, fetch, cancel, try again, list.
 
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use crate::values::json_in::JsonReader;
 
 use super::connection::{Connection, Request};
 use super::predict::{WIDE_BYTES, beside, media};
-use super::query;
-use super::respond::{self, Closing, Frame, JSON};
+use super::respond::{self, Closing, Frame, JSON, Length};
+use super::upload::{self, Upload};
+use super::{download, events, query, routes};
 
 /// Longest wait for a job's end, in seconds.
 const LIMIT_WAIT_S: f64 = 60.0;
@@ -48,6 +50,8 @@ pub struct Reply {
     media_type: &'static str,
     location: Option<String>,
     body: Vec<u8>,
+    /// The body instead, if it is a file, and its bytes.
+    file: Option<(File, u64)>,
 }
 
 /// Answers into the connection's output and gives the status; `None` if the client went away meanwhile.
@@ -61,20 +65,36 @@ pub async fn answer(
     head_only: bool,
     extra: &str,
 ) -> Option<u16> {
+    if let Action::Show(id) = action
+        && request.head.wants_events()
+    {
+        return match events::stream(connection, request, id, closing, head_only).await {
+            Ok(done) => done,
+            Err(error) => Some(routes::refuse(connection, closing, head_only, &error, "")),
+        };
+    }
     let found = match act(connection, request, action).await {
         Ok(reply) => Ok(reply?),
         Err(error) => Err(error),
     };
     let event_loop = connection.event_loop.clone();
-    let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &event_loop.date() };
-    Some(match found {
+    let date = event_loop.date().clone();
+    let frame = Frame { closing, head_only, request_id: &connection.request_id, date: &date };
+    let sending = match found {
         Ok(reply) => {
             let location = reply.location.map(|path| format!("\r\nlocation: {path}{extra}")).unwrap_or_default();
-            respond::answer(&mut connection.output, &frame, reply.status, reply.media_type, &location, &reply.body);
-            reply.status
+            let Some((file, bytes)) = reply.file else {
+                respond::answer(&mut connection.output, &frame, reply.status, reply.media_type, &location, &reply.body);
+                return Some(reply.status);
+            };
+            let length = Length::Bytes(bytes);
+            respond::head(&mut connection.output, &frame, reply.status, reply.media_type, &location, length);
+            (reply.status, file, bytes)
         }
-        Err(error) => respond::error(&mut connection.output, &frame, &error, ""),
-    })
+        Err(error) => return Some(respond::error(&mut connection.output, &frame, &error, "")),
+    };
+    let (status, file, bytes) = sending;
+    if head_only || download::send(connection, file, bytes).await { Some(status) } else { None }
 }
 
 async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>) -> Result<Option<Reply>> {
@@ -83,7 +103,7 @@ async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>
     let event_loop = connection.event_loop.clone();
     let relay = &event_loop.relay;
     let record = match action {
-        Action::Submit(reference) => return submit(connection, request, &jobs, reference, &query).await.map(Some),
+        Action::Submit(reference) => return submit(connection, request, &jobs, reference, &query).await,
         Action::Show(id) => return show(connection, &jobs, id, &query).await,
         Action::List => return list(jobs, &query).await.map(Some),
         Action::Result(id) => {
@@ -109,13 +129,13 @@ async fn act(connection: &mut Connection, request: &Request, action: &Action<'_>
 
 /// Judges the rows as a prediction would, and has the job kept.
 async fn submit(
-    connection: &Connection,
+    connection: &mut Connection,
     request: &Request,
-    jobs: &Jobs,
+    jobs: &Arc<Jobs>,
     reference: &str,
     query: &str,
-) -> Result<Reply> {
-    let shared = &connection.event_loop.shared;
+) -> Result<Option<Reply>> {
+    let shared = connection.event_loop.shared.clone();
     let served = shared.catalog()?.find(reference)?.clone();
     let (input, output) = media(request.head.content, request.head.accept)?;
     let [id, priority, deadline_s, not_before_s, ttl_s, callback] =
@@ -132,9 +152,22 @@ async fn submit(
     }
     let (deadline, not_before) = (later("deadline_s", deadline_s)?, later("not_before_s", not_before_s)?);
     let ttl_s = later("ttl_s", ttl_s)?.unwrap_or(shared.settings.job_ttl_s);
-    let body = connection.body(request).to_vec();
-    let (rows, body) = judged(&served, input, body).await?;
-    let digest = digest(reference, input, output, &body, callback.as_ref().map(|to| to.url.as_str()));
+    let digest = begun(reference, input, output);
+    let upload = if request.is_unread() {
+        upload::take(connection, request, jobs, &served, digest).await?
+    } else {
+        Some(Upload::Short(connection.body(request).to_vec(), digest))
+    };
+    let (rows, body, file, digest) = match upload {
+        None => return Ok(None),
+        Some(Upload::Long { file, digest, rows }) => (rows, Vec::new(), Some(file), digest),
+        Some(Upload::Short(body, mut digest)) => {
+            let (rows, body) = judged(&served, input, body).await?;
+            digest.update(&body);
+            (rows, body, None, digest.finalize().into())
+        }
+    };
+    let digest = whole(digest, callback.as_ref().map(|to| to.url.as_str()));
     let job = NewJob {
         id,
         model: reference.to_owned(),
@@ -142,6 +175,7 @@ async fn submit(
         output,
         digest,
         body,
+        file,
         rows,
         #[expect(clippy::cast_possible_truncation, reason = "a thousand at most")]
         priority: priority as i64,
@@ -151,20 +185,24 @@ async fn submit(
         callback,
     };
     let record = jobs.submit(job, &connection.event_loop.relay).await?;
-    Ok(told(202, record.to_text(None), Some(format!("/jobs/{}", record.id))))
+    Ok(Some(told(202, record.to_text(None), Some(format!("/jobs/{}", record.id)))))
 }
 
-/// What tells this request from another one of the same id.
-fn digest(reference: &str, input: Media, output: Media, body: &[u8], callback_url: Option<&str>) -> [u8; 32] {
+/// What tells this request from another one of the same id, as far as it stands before the body.
+fn begun(reference: &str, input: Media, output: Media) -> Sha256 {
     let mut digest = Sha256::new();
     for part in [reference.as_bytes(), input.name().as_bytes(), output.name().as_bytes()] {
         digest.update(part);
         digest.update([0]);
     }
-    digest.update(body);
+    digest
+}
+
+/// All that tells it: the digest up to the end of its body, and where to tell of its end.
+fn whole(digest: [u8; 32], callback_url: Option<&str>) -> [u8; 32] {
     match callback_url {
-        None => digest.finalize().into(),
-        Some(url) => Sha256::new().chain_update(digest.finalize()).chain_update(url).finalize().into(),
+        None => digest,
+        Some(url) => Sha256::new().chain_update(digest).chain_update(url).finalize().into(),
     }
 }
 
@@ -213,11 +251,15 @@ async fn show(connection: &mut Connection, jobs: &Arc<Jobs>, id: &str, query: &s
 
 /// The prediction's own answer.
 async fn result(jobs: Arc<Jobs>, id: &str) -> Result<Reply> {
-    let id = id.to_owned();
-    let (record, result) = beside(move || jobs.find(&id)).await?;
+    let (owner, id) = (jobs.clone(), id.to_owned());
+    let (record, result) = beside(move || owner.find(&id)).await?;
     match (record.state, result) {
         (State::Succeeded, Some(Body { media, bytes })) => {
-            Ok(Reply { status: 200, media_type: media.name(), location: None, body: bytes })
+            let file = match bytes.is_empty() {
+                true => Some(beside(move || jobs.open_result(record.place)).await?),
+                false => None,
+            };
+            Ok(Reply { status: 200, media_type: media.name(), location: None, body: bytes, file })
         }
         (State::Cancelled, _) => Err(Error::new(Code::JobCancelled, "the job was cancelled")),
         (State::Expired, _) => {
@@ -267,5 +309,5 @@ fn malformed(message: &'static str) -> Error {
 }
 
 fn told(status: u16, body: Vec<u8>, location: Option<String>) -> Reply {
-    Reply { status, media_type: JSON, location, body }
+    Reply { status, media_type: JSON, location, body, file: None }
 }

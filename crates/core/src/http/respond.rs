@@ -1,4 +1,4 @@
-//! Writing answers: one status line, few headers, a body of known length.
+//! Writing answers: one status line, few headers, a body of known length, or a stream.
 
 use std::fmt::Write as _;
 
@@ -7,6 +7,8 @@ use crate::values::json_out;
 
 /// The media type of JSON answers.
 pub const JSON: &str = "application/json";
+/// The media type of a stream of events.
+pub const EVENTS: &str = "text/event-stream";
 
 /// What an answer says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +43,39 @@ pub struct Frame<'a> {
     pub date: &'a str,
 }
 
+/// How an answer's end is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Bytes(u64),
+    /// In chunks, as [`chunk`] and [`last_chunk`] write them.
+    Chunks,
+    /// By the end of the connection: the chunks of HTTP/1.0.
+    UntilClose,
+}
+
 /// Appends a whole answer.
 pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, extra: &str, body: &[u8]) {
     out.reserve(256 + body.len());
+    head(out, frame, status, media_type, extra, Length::Bytes(body.len() as u64));
+    if !frame.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends the head of an answer; its body follows, if one is wanted.
+pub fn head(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, extra: &str, length: Length) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\ncontent-type: ");
     out.extend_from_slice(media_type.as_bytes());
-    out.extend_from_slice(b"\r\ncontent-length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    match length {
+        Length::Bytes(bytes) => {
+            out.extend_from_slice(b"\r\ncontent-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
+        }
+        Length::Chunks => out.extend_from_slice(b"\r\ntransfer-encoding: chunked"),
+        Length::UntilClose => {}
+    }
     out.extend_from_slice(b"\r\nx-request-id: ");
     out.extend_from_slice(frame.request_id.as_bytes());
     out.extend_from_slice(b"\r\ndate: ");
@@ -60,8 +86,22 @@ pub fn answer(out: &mut Vec<u8>, frame: &Frame, status: u16, media_type: &str, e
         Closing::NotThough10 => b"\r\nconnection: keep-alive\r\n\r\n",
         Closing::Now => b"\r\nconnection: close\r\n\r\n",
     });
-    if !frame.head_only {
-        out.extend_from_slice(body);
+}
+
+/// Appends a part of a body, which is not empty.
+pub fn chunk(out: &mut Vec<u8>, length: Length, part: &[u8]) {
+    if length != Length::Chunks {
+        return out.extend_from_slice(part);
+    }
+    out.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+    out.extend_from_slice(part);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the end of a body in parts.
+pub fn last_chunk(out: &mut Vec<u8>, length: Length) {
+    if length == Length::Chunks {
+        out.extend_from_slice(b"0\r\n\r\n");
     }
 }
 

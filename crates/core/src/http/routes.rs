@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::log::Access;
 
 use super::connection::{Connection, Request};
-use super::head::Method;
+use super::head::{Head, Method};
 use super::jobs::{self, Action};
 use super::predict;
 use super::query::decoded;
@@ -59,6 +59,14 @@ fn route(path: &str) -> Route<'_> {
         "/models" => Route::Models,
         _ => Route::Unknown,
     }
+}
+
+/// Whether a request is the submission of a job whose rows can be scored part by part.
+pub fn takes_large(connection: &Connection, head: &Head) -> bool {
+    let shared = &connection.event_loop.shared;
+    let Route::ModelJobs(reference) = route(connection.path(head)) else { return false };
+    let found = shared.jobs().and_then(|_| shared.catalog()?.find(&reference));
+    found.is_ok_and(|served| served.batcher.model.manifest.row_wise)
 }
 
 /// Answers a request into the connection's output; false if the client went away meanwhile.

@@ -18,7 +18,8 @@ use super::window::{FILL, Ready, Turn};
 
 /// A job that may be handed out, by its place. A long body is left on the disk until its turn has come.
 pub const READY: &str = "SELECT place, id, model, input, output, attempts, deadline, rows, priority,
-    iif(length(body) <= 16384, body, NULL) FROM jobs WHERE place = ?1 AND state = 0";
+    iif(length(body) <= 16384, body, NULL),
+    iif(length(body) = 0, (SELECT name FROM files WHERE files.place = jobs.place), NULL) FROM jobs WHERE place = ?1 AND state = 0";
 
 /// Reads the columns of [`READY`].
 pub fn ready(row: &Row<'_>) -> rusqlite::Result<(Turn, Ready)> {
@@ -33,6 +34,7 @@ pub fn ready(row: &Row<'_>) -> rusqlite::Result<(Turn, Ready)> {
         input: media(row.get(3)?),
         output: media(row.get(4)?),
         body: body.unwrap_or_default(),
+        file: row.get(10)?,
         attempts: row.get::<_, u32>(5)? + 1,
         deadline: row.get(6)?,
     };
@@ -47,18 +49,19 @@ pub struct Handed {
 }
 
 impl Store {
-    /// Hands out jobs, those of greater priority first, until they have `rows` together. Not within a transaction.
+    /// Hands out jobs, those of greater priority first, until they have `rows` together, and at most so many large ones,
+    /// whose rows do not count. Not within a transaction.
     ///
     /// # Errors
     /// `job_store_failed`; nothing is handed out then.
-    pub fn claim(&mut self, jobs: usize, rows: u64) -> Result<Handed> {
+    pub fn claim(&mut self, jobs: usize, rows: u64, large: usize) -> Result<Handed> {
         let at = now();
         self.make_ready(at)?;
         self.end_pauses()?;
         if self.window.wants_more() {
             self.fill(at)?;
         }
-        let mut picked = self.pick(jobs, rows, at);
+        let mut picked = self.pick(jobs, rows, large, at);
         if picked.is_empty() {
             return Ok(Handed { jobs: Vec::new(), next: self.next(at)? });
         }
@@ -69,7 +72,7 @@ impl Store {
         let claim = self.next_claim;
         self.next_claim += 1;
         self.running.start(picked.iter().map(|((Reverse(priority), place), ready)| {
-            (*place, Run { claim, attempts: ready.job.attempts, started: at, priority: *priority })
+            (*place, Run { claim, attempts: ready.job.attempts, started: at, priority: *priority, rows_done: 0 })
         }));
         let jobs = picked.into_iter().map(|(_, ready)| Claimed { claim, ..ready.job });
         Ok(Handed { jobs: jobs.collect(), next: None })
@@ -135,8 +138,8 @@ impl Store {
     }
 
     /// Takes jobs out of the window.
-    fn pick(&mut self, jobs: usize, rows: u64, at: f64) -> Vec<(Turn, Ready)> {
-        let (mut picked, mut taken) = (Vec::new(), 0);
+    fn pick(&mut self, jobs: usize, rows: u64, large: usize, at: f64) -> Vec<(Turn, Ready)> {
+        let (mut picked, mut taken, mut left, mut passed) = (Vec::new(), 0, large, Vec::new());
         while picked.len() < jobs && taken < rows {
             let Some((turn, ready)) = self.window.pop() else { break };
             if ready.job.is_late(at) {
@@ -144,17 +147,24 @@ impl Store {
                 self.window.look_again();
                 continue;
             }
+            let is_large = ready.job.file.is_some();
+            if is_large && left == 0 {
+                passed.push((turn, ready));
+                continue;
+            }
             let alone = ready.job.attempts > ATTEMPTS_TOGETHER;
             if alone && !picked.is_empty() {
                 self.window.put_back(turn, ready);
                 break;
             }
-            taken += ready.rows.max(1);
+            taken += if is_large { 0 } else { ready.rows.max(1) };
+            left -= usize::from(is_large);
             picked.push((turn, ready));
             if alone {
                 break;
             }
         }
+        passed.into_iter().for_each(|(turn, ready)| self.window.put_back(turn, ready));
         picked
     }
 

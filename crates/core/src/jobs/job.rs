@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
 
 use super::callbacks::Destination;
+use super::files::Spooled;
 
 /// Longest result that is told within a job's record, in bytes; a longer one has an address of its own.
 const LIMIT_INLINE_BYTES: usize = 64 * 1024;
@@ -66,7 +67,7 @@ impl State {
 }
 
 /// A job to be taken in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NewJob {
     pub id: String,
     /// As the caller named it.
@@ -74,6 +75,8 @@ pub struct NewJob {
     pub input: Media,
     pub output: Media,
     pub body: Vec<u8>,
+    /// The body instead, if it is large.
+    pub file: Option<Spooled>,
     /// What tells this request from another one of the same id.
     pub digest: [u8; 32],
     pub rows: usize,
@@ -99,6 +102,8 @@ pub struct Claimed {
     pub input: Media,
     pub output: Media,
     pub body: Vec<u8>,
+    /// The name of its files, if its body is in one.
+    pub file: Option<String>,
     pub attempts: u32,
     pub deadline: Option<f64>,
 }
@@ -118,6 +123,11 @@ pub enum Ending {
         version: u64,
         body: Vec<u8>,
     },
+    /// Its result is in its file, of so many bytes.
+    Stored {
+        version: u64,
+        bytes: u64,
+    },
     Failed(Error),
     /// Its deadline has passed.
     Expired,
@@ -128,7 +138,7 @@ pub enum Ending {
     },
 }
 
-/// A result as it was written.
+/// A result as it was written; without bytes if it is in a file.
 #[derive(Clone, Debug)]
 pub struct Body {
     pub media: Media,
@@ -143,6 +153,8 @@ pub struct Record {
     pub version: Option<u64>,
     pub state: State,
     pub rows: u64,
+    /// Those of them that are scored.
+    pub rows_done: u64,
     pub priority: i64,
     pub attempts: u32,
     pub created: f64,
@@ -167,6 +179,7 @@ struct Told<'a> {
     version: Option<u64>,
     state: &'static str,
     rows: u64,
+    rows_done: u64,
     priority: i64,
     attempts: u32,
     created: f64,
@@ -188,6 +201,7 @@ impl Record {
             version: self.version,
             state: self.state.as_str(),
             rows: self.rows,
+            rows_done: self.rows_done,
             priority: self.priority,
             attempts: self.attempts,
             created: self.created,
@@ -213,7 +227,7 @@ impl Record {
         let mut text = Vec::with_capacity(512);
         self.write(&mut text);
         if let Some(Body { media: Media::Json, bytes }) = result
-            && bytes.len() <= LIMIT_INLINE_BYTES
+            && (1..=LIMIT_INLINE_BYTES).contains(&bytes.len())
         {
             put(&mut text, "result", bytes);
         }

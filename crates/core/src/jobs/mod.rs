@@ -3,25 +3,31 @@
 //! [`job`] says what a job is. [`store`] keeps them in one file, [`writer`] is the thread that writes it, [`reader`] looks into
 //! it; [`window`] and [`running`] are what memory knows beside the disk, and [`claim`] hands out from there, noting in
 //! [`under_way`] what it hands out. [`run`] is the thread that has them scored: a job goes through the same reading, queue and
-//! engine as a request online. [`callbacks`] tells of its end.
+//! engine as a request online. Large bodies and results are [`files`] beside the store: [`spool`] takes them in, [`large_jobs`]
+//! has them scored, [`large`] scores one. [`callbacks`] tells of a job's end.
 
 mod callbacks;
 mod claim;
+pub mod files;
 mod folder;
 pub mod job;
+mod large;
+mod large_jobs;
 mod reader;
 pub mod relay;
 mod room;
 mod run;
 mod running;
+pub mod spool;
 mod store;
 mod tally;
 mod under_way;
 mod window;
 mod writer;
 
+use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -32,6 +38,7 @@ use crate::error::{Code, Error, Result};
 use crate::lifecycle::Shared;
 
 use callbacks::{Callbacks, Change, Destination};
+use files::Files;
 use job::{Body, NewJob, Record, State};
 use reader::Reader;
 use relay::{Relay, ReplyTo};
@@ -40,6 +47,15 @@ use running::Running;
 use store::Store;
 use tally::Tally;
 use writer::{Command, Watchers, Writer, stopped};
+
+/// A stream of events, counted among those that are open.
+pub struct Streaming(Arc<Jobs>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A server's jobs.
 pub struct Jobs {
@@ -50,6 +66,10 @@ pub struct Jobs {
     running: Arc<Running>,
     tally: Arc<Tally>,
     callbacks: Option<Callbacks>,
+    /// Large bodies and results.
+    pub files: Arc<Files>,
+    streams: AtomicUsize,
+    limit_streams: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -61,7 +81,7 @@ impl Jobs {
     pub fn start(folder: &Path, shared: &Arc<Shared>) -> Result<Self> {
         let (running, tally): (Arc<Running>, Arc<Tally>) = Default::default();
         let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64, running.clone(), tally.clone())?;
-        let reader = Mutex::new(Reader::open(folder, running.clone())?);
+        let (files, reader) = (store.files.clone(), Mutex::new(Reader::open(folder, running.clone())?));
         let ((writer, commands), (runner, events)) = (channel(), channel());
         let watchers: Arc<Watchers> = Arc::default();
         let called: Arc<AtomicBool> = Arc::default();
@@ -75,7 +95,8 @@ impl Jobs {
             bell: callbacks.as_ref().map(Callbacks::bell),
             log: shared.log.clone(),
         };
-        let runs = Runner::new(shared.clone(), events, writer.clone(), Arc::new(Post(runner.clone())), called);
+        let post = Arc::new(Post(runner.clone()));
+        let runs = Runner::new(shared.clone(), events, writer.clone(), post, called, running.clone(), files.clone());
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -86,7 +107,9 @@ impl Jobs {
             spawn("monorail-runner", Box::new(move || runs.work()))?,
             spawn("monorail-writer", Box::new(move || writing.work()))?,
         ];
-        Ok(Self { writer, runner, reader, watchers, running, tally, callbacks, threads: Mutex::new(threads) })
+        let (streams, limit_streams) = (AtomicUsize::new(0), shared.settings.limit_job_streams);
+        let threads = Mutex::new(threads);
+        Ok(Self { writer, runner, reader, watchers, running, tally, callbacks, files, streams, limit_streams, threads })
     }
 
     /// Takes a job in; it is on the disk once this answers. `relay` is the caller's event loop's.
@@ -163,6 +186,37 @@ impl Jobs {
     /// `job_store_failed`.
     pub fn list(&self, state: Option<State>, model: Option<&str>, before: i64, limit: usize) -> Result<Vec<Record>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).list(state, model, before, limit)
+    }
+
+    /// The file of a job's result, opened, and its bytes. Reads the disk.
+    ///
+    /// # Errors
+    /// `unknown_job` if it is gone by now, `job_store_failed`.
+    pub fn open_result(&self, place: i64) -> Result<(File, u64)> {
+        let name = self.reader.lock().unwrap_or_else(PoisonError::into_inner).file(place)?;
+        let path = self.files.result(&name.ok_or_else(store::unknown)?);
+        let file = File::open(&path).map_err(|e| files::io_failed(&path, &e))?;
+        let bytes = file.metadata().map_err(|e| files::io_failed(&path, &e))?.len();
+        Ok((file, bytes))
+    }
+
+    /// How many rows are scored of the job at a place; `None` if it is not under way.
+    pub fn rows_done(&self, place: i64) -> Option<u64> {
+        self.running.get(place).map(|run| run.rows_done)
+    }
+
+    /// Counts a stream of events in, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub fn enter_stream(self: &Arc<Self>) -> Result<Streaming> {
+        let before = self.streams.fetch_add(1, Ordering::Relaxed);
+        let entered = Streaming(self.clone());
+        if before >= self.limit_streams {
+            return Err(Error::new(Code::Overloaded, format!("{before} streams of events are open already"))
+                .hint("wait with GET /jobs/{id}?wait_s=30, or raise limit_job_streams"));
+        }
+        Ok(entered)
     }
 
     /// Hears of a job's end; whoever looks at the job after this misses none.

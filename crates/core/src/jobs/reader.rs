@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use crate::error::Result;
 use crate::exchange::Media;
 
+use super::files;
 use super::job::{Body, Record, State};
 use super::running::{Run, Running};
 use super::store::{FILE, STATEMENTS, failed, unknown};
@@ -61,6 +62,14 @@ impl Reader {
         find.query_row([id], read).optional().map_err(failed)?.ok_or_else(unknown)
     }
 
+    /// The name of a job's files.
+    ///
+    /// # Errors
+    /// `job_store_failed`.
+    pub fn file(&self, place: i64) -> Result<Option<String>> {
+        files::name_of(&self.connection, place)
+    }
+
     /// Jobs, newest first: of a state, of a model, before a place.
     ///
     /// # Errors
@@ -109,7 +118,8 @@ impl Record {
     pub fn shown(self, run: Option<Run>) -> Self {
         match run {
             Some(run) if !self.state.has_ended() => {
-                Self { state: State::Running, attempts: run.attempts, started: Some(run.started), ..self }
+                let (attempts, started, rows_done) = (run.attempts, Some(run.started), run.rows_done);
+                Self { state: State::Running, attempts, started, rows_done, ..self }
             }
             _ => self,
         }
@@ -118,12 +128,15 @@ impl Record {
 
 /// Reads the columns of [`RECORD`].
 pub fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let (state, rows) = (State::from_number(row.get(3)?), row.get(4)?);
     Ok(Record {
         id: row.get(0)?,
         model: row.get(1)?,
         version: row.get(2)?,
-        state: State::from_number(row.get(3)?),
-        rows: row.get(4)?,
+        state,
+        rows,
+        // While it is under way, memory knows better.
+        rows_done: if state == State::Succeeded { rows } else { 0 },
         priority: row.get(5)?,
         attempts: row.get(6)?,
         created: row.get(7)?,

@@ -1,21 +1,24 @@
 //! Whether there is room for more jobs, in the store and on its disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use crate::error::{Code, Error, Result};
 
+use super::files::Files;
 use super::store::failed;
 
 /// Room that a store leaves on its disk, in bytes.
-const SPARE_BYTES: u64 = 64 << 20;
+pub const SPARE_BYTES: u64 = 64 << 20;
 /// How long what was found is relied upon, as far as it goes.
 const FRESH: Duration = Duration::from_millis(100);
 
 pub struct Room {
     folder: PathBuf,
+    files: Arc<Files>,
     limit_bytes: u64,
     /// What there was when it was looked at, less what was taken since.
     left: u64,
@@ -23,8 +26,8 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn new(folder: &Path, limit_bytes: u64) -> Self {
-        Self { folder: folder.to_owned(), limit_bytes, left: 0, looked: None }
+    pub fn new(folder: &Path, files: Arc<Files>, limit_bytes: u64) -> Self {
+        Self { folder: folder.to_owned(), files, limit_bytes, left: 0, looked: None }
     }
 
     /// Notes that as many bytes are used now.
@@ -40,7 +43,7 @@ impl Room {
         if self.left > 0 && self.looked.is_some_and(|at| at.elapsed() < FRESH) {
             return Ok(());
         }
-        let used = used_bytes(connection).map_err(failed)?;
+        let used = self.files.note_store(used_bytes(connection).map_err(failed)?);
         let free = free_bytes(&self.folder).unwrap_or(u64::MAX);
         self.left = self.limit_bytes.saturating_sub(used).min(free.saturating_sub(SPARE_BYTES));
         self.looked = Some(Instant::now());
@@ -64,7 +67,8 @@ pub fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     connection.prepare_cached(statement)?.query_row([], |row| row.get(0))
 }
 
-fn free_bytes(folder: &Path) -> Option<u64> {
+/// What the disk of a folder has left.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();

@@ -17,8 +17,10 @@ use crate::lifecycle::Shared;
 use crate::values::json_in::{Form, JsonReader};
 
 use super::claim::Handed;
+use super::files::Files;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, now};
-
+use super::large_jobs::LargeJobs;
+use super::running::{Running, Work};
 use super::writer::Command;
 
 /// Jobs under way at a time, and their rows.
@@ -38,6 +40,8 @@ pub enum Event {
     Queued,
     Handed(Handed),
     Answered(Vec<(u64, Result<batcher::Answer>)>),
+    /// A large job came back.
+    Landed(Finished),
     Stop,
 }
 
@@ -64,6 +68,8 @@ pub struct Runner {
     events: Receiver<Event>,
     writer: Sender<Command>,
     post: Arc<Post>,
+    running: Arc<Running>,
+    large: LargeJobs,
     flights: HashMap<u64, Flight>,
     rows: u64,
     next_ticket: u64,
@@ -83,8 +89,12 @@ impl Runner {
         writer: Sender<Command>,
         post: Arc<Post>,
         called: Arc<AtomicBool>,
+        running: Arc<Running>,
+        files: Arc<Files>,
     ) -> Self {
         Self {
+            large: LargeJobs::new(shared.clone(), files, post.0.clone(), running.clone()),
+            running,
             shared,
             events,
             writer,
@@ -102,7 +112,7 @@ impl Runner {
     /// Has jobs scored until it is told to stop, and then those that are under way. The body of a thread.
     pub fn work(mut self) {
         let mut stopping = false;
-        while !(stopping && self.flights.is_empty()) {
+        while !(stopping && self.flights.is_empty() && self.large.is_empty()) {
             let mut event = match self.events.recv_timeout(self.patience()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) if stopping => return,
@@ -120,7 +130,16 @@ impl Runner {
                     Event::Answered(answers) => {
                         finished.extend(answers.into_iter().filter_map(|(ticket, answer)| self.land(ticket, answer)));
                     }
-                    Event::Stop => stopping = true,
+                    Event::Landed(landed) => {
+                        finished.extend(self.large.land(landed.place));
+                        finished.push(landed);
+                        // Another large one may begin.
+                        self.ask_at = Some(Instant::now());
+                    }
+                    Event::Stop => {
+                        stopping = true;
+                        finished.extend(self.large.stop());
+                    }
                 }
                 event = self.events.try_recv().ok();
             }
@@ -147,7 +166,8 @@ impl Runner {
     /// Asks the writer for more, if it is time and there is room.
     fn ask(&mut self) {
         if self.may_ask() && self.ask_at.is_some_and(|at| at <= Instant::now()) {
-            self.asking = self.writer.send(Command::Claim(JOBS - self.flights.len(), ROWS - self.rows)).is_ok();
+            let claim = Command::Claim(JOBS - self.flights.len(), ROWS - self.rows, self.large.free());
+            self.asking = self.writer.send(claim).is_ok();
             self.ask_at = None;
         }
     }
@@ -166,6 +186,10 @@ impl Runner {
         for job in handed.jobs {
             if stopping {
                 finished.push(job.ended(Ending::Again { pause: Duration::ZERO, counted: false }));
+                continue;
+            }
+            if job.file.is_some() {
+                finished.extend(self.large.take(job));
                 continue;
             }
             match self.read(&job, &mut turns) {
@@ -209,7 +233,9 @@ impl Runner {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let deadline = left.and_then(|left| Instant::now().checked_add(left));
-        turn.calls.push((Call::new(self.post.clone(), ticket, deadline), rows));
+        let call = Call::new(self.post.clone(), ticket, deadline);
+        self.running.work(job.place, job.claim, Work::Call(call.clone()));
+        turn.calls.push((call, rows));
         self.rows += rows as u64;
         self.flights.insert(ticket, Flight { job: job.clone_without_body(), served, form, rows: rows as u64 });
         Ok(None)
@@ -228,12 +254,12 @@ impl Runner {
 }
 
 impl Claimed {
-    fn ended(&self, how: Ending) -> Finished {
+    pub fn ended(&self, how: Ending) -> Finished {
         Finished { place: self.place, claim: self.claim, id: self.id.clone(), how }
     }
 
     fn clone_without_body(&self) -> Self {
-        Self { body: Vec::new(), id: self.id.clone(), model: self.model.clone(), ..*self }
+        Self { body: Vec::new(), file: None, id: self.id.clone(), model: self.model.clone(), ..*self }
     }
 }
 

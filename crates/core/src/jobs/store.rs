@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 
 use super::callbacks;
 use super::claim::{READY, ready};
+use super::files::{self, Files, Spooled};
 use super::folder;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State, now};
 use super::reader::{RECORD, RECORD_COLUMNS, record};
@@ -48,6 +49,8 @@ pub struct Store {
     pub(super) window: Window,
     pub(super) running: Arc<Running>,
     tally: Arc<Tally>,
+    /// Large bodies and results.
+    pub files: Arc<Files>,
     room: Room,
     pub(super) under_way: UnderWay,
     pub(super) next_claim: u64,
@@ -63,6 +66,10 @@ pub struct Store {
 /// What a transaction means for what is in memory.
 enum Effect {
     Submitted,
+    /// A job refers to the file of its body.
+    Spooled(Spooled),
+    /// Nobody refers to these files any more.
+    Unneeded(Vec<PathBuf>),
     Waits(Turn, Box<Ready>),
     /// It is queued again, whether it may be handed out yet or not.
     Retried,
@@ -88,12 +95,14 @@ impl Store {
         }
         set_up(&connection).map_err(|e| unusable(&e.to_string()))?;
         let (under_way, left) = UnderWay::open(folder).map_err(|e| unusable(&e.to_string()))?;
+        let files = Arc::new(Files::open(folder, &connection, limit_bytes).map_err(|e| unusable(&e.parts().message))?);
         let mut store = Self {
             connection,
             window: Window::default(),
             running,
             tally,
-            room: Room::new(folder, limit_bytes),
+            room: Room::new(folder, files.clone(), limit_bytes),
+            files,
             under_way,
             next_claim: 1,
             next_place: 1,
@@ -142,6 +151,8 @@ impl Store {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Submitted => self.tally.submitted(),
+                Effect::Spooled(file) => file.keep(),
+                Effect::Unneeded(paths) => self.files.remove(paths),
                 Effect::Retried => self.tally.retried(),
                 Effect::Waits(turn, ready) => self.window.push(turn, *ready),
                 Effect::Ended(turn, state) => {
@@ -156,6 +167,13 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The server stops in order: what was given back is not what it died over.
+    pub fn note_stop(&mut self) {
+        let running: Vec<i64> = self.running.snapshot().into_keys().collect();
+        // Where that cannot be written, those jobs have one try less.
+        drop(self.under_way.write_anew(&running));
     }
 
     /// Whether a transaction is under way: a full disk ends it by itself.
@@ -197,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// `job_conflict` if another one has its id; `job_store_full`, `job_store_failed`.
-    pub fn submit(&mut self, job: NewJob) -> Result<Record> {
+    pub fn submit(&mut self, mut job: NewJob) -> Result<Record> {
         self.room.check(&self.connection)?;
         let created = now();
         let is_put_off = job.not_before.is_some_and(|at| at > created);
@@ -232,12 +250,15 @@ impl Store {
         self.room.take(job.body.len() as u64 + JOB_BYTES);
         self.next_place += 1;
         self.effects.push(Effect::Submitted);
+        let file = job.file.as_ref().map(|file| file.note(&self.connection, place)).transpose()?;
+        self.effects.extend(job.file.take().map(Effect::Spooled));
         let record = Record {
             id: job.id.clone(),
             model: job.model.clone(),
             version: None,
             state: State::Queued,
             rows,
+            rows_done: 0,
             priority: job.priority,
             attempts: 0,
             created,
@@ -251,9 +272,7 @@ impl Store {
             place,
         };
         if !is_put_off {
-            let NewJob { id, model, input, output, body, deadline, priority, .. } = job;
-            let job = Claimed { place, claim: 0, id, model, input, output, body, attempts: 1, deadline };
-            self.effects.push(Effect::Waits((Reverse(priority), place), Box::new(Ready { job, rows, loaded: true })));
+            self.waits_new(place, job, file);
         }
         Ok(record)
     }
@@ -266,6 +285,14 @@ impl Store {
         }
         Err(Error::new(Code::JobConflict, format!("another job has the id {}", job.id))
             .hint("choose another id; the same id is for sending the same request again"))
+    }
+
+    /// Lets a job that was just taken in be handed out, without a look at the disk.
+    fn waits_new(&mut self, place: i64, job: NewJob, file: Option<String>) {
+        let NewJob { id, model, input, output, body, deadline, priority, rows, .. } = job;
+        let job = Claimed { place, claim: 0, id, model, input, output, body, file, attempts: 1, deadline };
+        let ready = Ready { job, rows: rows as u64, loaded: true };
+        self.effects.push(Effect::Waits((Reverse(priority), place), Box::new(ready)));
     }
 
     /// Notes how a job came back. One that was cancelled meanwhile stays so; gives whether it has ended now.
@@ -281,19 +308,25 @@ impl Store {
                 self.effects.push(Effect::Paused(place, Instant::now() + *pause));
                 Ok(false)
             }
-            Ending::Succeeded { version, body } => {
-                let ended = self.execute(
-                    "UPDATE jobs SET state = 2, finished = ?2, expires = ?2 + ttl_s, version = ?3, started = ?4,
-                     attempts = ?5, body = ?6 WHERE place = ?1 AND state <= 1",
-                    params![place, now(), version, run.started, run.attempts, body],
-                )?;
-                let turn = (Reverse(run.priority), place);
-                self.effects.extend((ended > 0).then_some(Effect::Ended(turn, State::Succeeded)));
-                Ok(ended > 0)
+            Ending::Succeeded { version, body } => self.succeed(place, *version, body, run),
+            Ending::Stored { version, bytes } => {
+                files::note_result(&self.connection, place, *bytes)?;
+                self.succeed(place, *version, &[], run)
             }
             Ending::Failed(error) => self.end(place, State::Failed, Some(error_json(error)), Some(run)),
             Ending::Expired => self.end(place, State::Expired, None, Some(run)),
         }
+    }
+
+    fn succeed(&mut self, place: i64, version: u64, body: &[u8], run: Run) -> Result<bool> {
+        let ended = self.execute(
+            "UPDATE jobs SET state = 2, finished = ?2, expires = ?2 + ttl_s, version = ?3, started = ?4,
+             attempts = ?5, body = ?6 WHERE place = ?1 AND state <= 1",
+            params![place, now(), version, run.started, run.attempts, body],
+        )?;
+        let turn = (Reverse(run.priority), place);
+        self.effects.extend((ended > 0).then_some(Effect::Ended(turn, State::Succeeded)));
+        Ok(ended > 0)
     }
 
     /// Ends a job without a result; `false` if it has ended already.
@@ -372,6 +405,7 @@ impl Store {
         }
         let old = "DELETE FROM jobs WHERE place IN (SELECT place FROM jobs WHERE expires <= ?1 LIMIT ?2)";
         let removed = self.execute(old, params![at, AT_ONCE as u64])?;
+        self.effects.push(Effect::Unneeded(self.files.sweep(&self.connection)?));
         let more = removed.max(expired.len()) == AT_ONCE;
         Ok((expired, more))
     }

@@ -101,7 +101,7 @@ mod tests {
         let body = vec![0; bytes];
         let (input, output) = (Media::Json, Media::Json);
         let (id, model) = (place.to_string(), "flights".to_owned());
-        let job = Claimed { place, claim: 0, id, model, input, output, body, attempts: 1, deadline: None };
+        let job = Claimed { place, claim: 0, id, model, input, output, body, file: None, attempts: 1, deadline: None };
         Ready { job, rows: 1, loaded: true }
     }
 

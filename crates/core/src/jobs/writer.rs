@@ -31,8 +31,8 @@ pub enum Command {
     Cancel(String, ReplyTo),
     Retry(String, ReplyTo),
     Callback(Change, ReplyTo),
-    /// Hand out up to as many jobs, of as many rows.
-    Claim(usize, u64),
+    /// Hand out up to as many jobs, of as many rows, and as many large ones.
+    Claim(usize, u64, usize),
     Finish(Vec<Finished>),
     Stop,
 }
@@ -102,7 +102,7 @@ impl Writer {
             let (mut commands, mut stop) = (Vec::new(), false);
             while let Some(now) = command {
                 match now {
-                    Command::Claim(jobs, rows) => self.hand_out(jobs, rows),
+                    Command::Claim(jobs, rows, large) => self.hand_out(jobs, rows, large),
                     Command::Finish(finished) => kept.extend(finished),
                     Command::Stop => stop = true,
                     other => commands.push(other),
@@ -120,14 +120,15 @@ impl Writer {
                 self.store.look().unwrap_or_else(|error| self.log.error(format_args!("{error}")));
             }
             if stop {
+                self.store.note_stop();
                 return;
             }
         }
     }
 
     /// Hands out jobs. A runner that gets none asks again.
-    fn hand_out(&mut self, jobs: usize, rows: u64) {
-        let handed = self.store.claim(jobs, rows).unwrap_or_else(|error| {
+    fn hand_out(&mut self, jobs: usize, rows: u64, large: usize) {
+        let handed = self.store.claim(jobs, rows, large).unwrap_or_else(|error| {
             self.log.error(format_args!("{error}"));
             Handed { jobs: Vec::new(), next: Some(PAUSE) }
         });

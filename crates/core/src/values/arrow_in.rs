@@ -84,7 +84,7 @@ fn decode(body: &[u8], limit_rows: usize) -> Result<(Schema, Vec<RecordBatch>)> 
 }
 
 #[cold]
-fn malformed(why: &str) -> Error {
+pub(super) fn malformed(why: &str) -> Error {
     Error::new(Code::MalformedArrow, format!("the body is not an Arrow IPC stream: {}", shortened(why)))
         .hint("send an uncompressed IPC stream, as pyarrow.ipc.new_stream writes it; not a file, not Feather")
 }
@@ -100,7 +100,21 @@ pub fn read_batches(
     buffer: &mut RowBuffer,
     limit_rows: usize,
 ) -> Result<usize> {
-    let mut sink = Sink::new(plan, buffer, Road::Arrow, limit_rows);
+    read_into(Sink::new(plan, buffer, Road::Arrow, limit_rows), schema, batches)
+}
+
+/// Reads some rows of a larger table behind those already in `buffer`; faults name the rows of the table.
+///
+/// # Errors
+/// The faults of its values. The buffer is then as before.
+pub fn read_part(part: &RecordBatch, first_row: usize, plan: &Plan, buffer: &mut RowBuffer) -> Result<usize> {
+    let mut sink = Sink::new(plan, buffer, Road::Arrow, part.num_rows());
+    sink.faults.first_row = first_row;
+    read_into(sink, part.schema_ref(), std::slice::from_ref(part))
+}
+
+fn read_into(mut sink: Sink, schema: &Schema, batches: &[RecordBatch]) -> Result<usize> {
+    let plan = sink.plan;
     let (columns, absent) = match_columns(schema, &mut sink);
     // Columns are judged before there is room for a row: a schema costs its sender nothing.
     for index in absent.iter().filter(|index| !plan.columns.get(**index).is_some_and(|c| c.nullable)) {

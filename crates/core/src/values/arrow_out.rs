@@ -80,6 +80,8 @@ pub fn stream(schema: &SchemaRef, outputs: Outputs) -> Result<Vec<u8>> {
     writer.into_inner().map_err(fault)
 }
 
-fn fault(error: ArrowError) -> Error {
+/// The error of what Arrow does not take.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+pub fn fault(error: ArrowError) -> Error {
     Error::new(Code::Internal, format!("an answer could not be written as Arrow: {error}"))
 }

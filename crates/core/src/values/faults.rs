@@ -24,6 +24,8 @@ pub enum Road {
 #[derive(Debug)]
 pub struct Faults {
     pub road: Road,
+    /// The row of the request that is the first one here.
+    pub first_row: usize,
     found: Vec<Detail>,
     total: usize,
 }
@@ -31,7 +33,7 @@ pub struct Faults {
 impl Faults {
     /// None yet.
     pub fn new(road: Road) -> Self {
-        Self { road, found: Vec::new(), total: 0 }
+        Self { road, first_row: 0, found: Vec::new(), total: 0 }
     }
 
     /// Notes one fault; places over [`MAX_DETAILS`] are only counted.
@@ -46,6 +48,7 @@ impl Faults {
     ) {
         self.total += 1;
         if self.found.len() < MAX_DETAILS {
+            let row = row.map(|row| self.first_row.saturating_add(row));
             self.found.push(Detail {
                 code,
                 row,

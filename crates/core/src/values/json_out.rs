@@ -36,8 +36,33 @@ impl JsonWriter {
         into.push(b'}');
     }
 
+    /// Appends what stands before the rows of an answer that is written part by part.
+    pub fn begin(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(self.head.as_bytes());
+        into.push(b'[');
+    }
+
+    /// Appends the next rows of such an answer.
+    pub fn part(&self, into: &mut Vec<u8>, outputs: &Outputs, start: usize, rows: usize, is_first: bool) {
+        if !is_first && rows > 0 {
+            into.push(b',');
+        }
+        self.row_list(into, outputs, start, rows);
+    }
+
+    /// Appends what stands behind its rows.
+    pub fn end(into: &mut Vec<u8>) {
+        into.extend_from_slice(b"]}");
+    }
+
     fn rows(&self, into: &mut Vec<u8>, outputs: &Outputs, start: usize, rows: usize) {
         into.push(b'[');
+        self.row_list(into, outputs, start, rows);
+        into.push(b']');
+    }
+
+    /// The rows, with commas between them.
+    fn row_list(&self, into: &mut Vec<u8>, outputs: &Outputs, start: usize, rows: usize) {
         for row in start..start + rows {
             into.extend_from_slice(if row == start { b"{" } else { b",{" });
             for (i, ((key, list), (column, width))) in
@@ -51,7 +76,6 @@ impl JsonWriter {
             }
             into.push(b'}');
         }
-        into.push(b']');
     }
 
     fn columns(&self, into: &mut Vec<u8>, outputs: &Outputs, start: usize, rows: usize) {

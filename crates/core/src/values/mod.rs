@@ -5,6 +5,7 @@
 
 pub mod arrow_in;
 pub mod arrow_out;
+pub mod arrow_stream;
 pub mod buffer;
 pub mod faults;
 pub mod json_in;

@@ -12,6 +12,7 @@ fn job(id: &str) -> NewJob {
         model: "flights".to_owned(),
         input: Media::Json,
         output: Media::Arrow,
+        file: None,
         body: id.as_bytes().to_vec(),
         digest: [1; 32],
         rows: 1,
@@ -44,7 +45,7 @@ fn within<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> T {
 }
 
 fn claim(store: &mut Store) -> Vec<Claimed> {
-    store.claim(100, 100).unwrap().jobs
+    store.claim(100, 100, 1).unwrap().jobs
 }
 
 fn ids(jobs: &[Claimed]) -> Vec<&str> {
@@ -105,7 +106,7 @@ fn greater_priority_comes_first_and_later_ones_wait() {
         }
     });
     assert_eq!(ids(&claim(&mut store)), ["urgent", "a", "b", "idle"]);
-    assert_eq!(store.claim(9, 9).unwrap().next.map(|wait| wait.as_secs()), Some(99));
+    assert_eq!(store.claim(9, 9, 1).unwrap().next.map(|wait| wait.as_secs()), Some(99));
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn as_many_rows_are_handed_out_as_were_asked_for() {
             store.submit(NewJob { rows: 10, ..job(id) }).unwrap();
         }
     });
-    assert_eq!(store.claim(100, 15).unwrap().jobs.len(), 2);
+    assert_eq!(store.claim(100, 15, 1).unwrap().jobs.len(), 2);
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn a_pause_is_waited_for_and_forgotten_by_the_next_server() {
     let claimed = claim(&mut store);
     let how = Ending::Again { pause: Duration::from_secs(100), counted: true };
     within(&mut store, |store| store.finish(&Finished { how, ..succeeded(&claimed[0]) }).unwrap());
-    let handed = store.claim(9, 9).unwrap();
+    let handed = store.claim(9, 9, 1).unwrap();
     assert_eq!((handed.jobs.len(), handed.next.map(|wait| wait.as_secs())), (0, Some(99)));
     assert_eq!(state(&folder, &store, "a"), State::Queued);
     drop(store);
@@ -324,7 +325,7 @@ fn more_than_the_window_holds_come_in_their_order() {
     within(&mut store, |store| store.submit(NewJob { priority: 1, ..job("urgent") }).unwrap());
     let mut places = Vec::new();
     loop {
-        let handed = store.claim(3_000, 3_000).unwrap().jobs;
+        let handed = store.claim(3_000, 3_000, 1).unwrap().jobs;
         places.extend(handed.iter().map(|job| job.place));
         assert!(handed.iter().all(|job| job.body == job.id.as_bytes()));
         if handed.is_empty() {
