@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from tests.support.brokers import RedisServer
+from tests.support.brokers import BrokerServer
 from tests.support.bundles import publish_scorer, publish_slow
 from tests.support.process import ARROW, ServerProcess, from_stream, to_stream
-from tests.support.queues import RedisCaller, wait_connected
+from tests.support.queues import BROKERS, Caller, RedisCaller, caller_of, wait_connected
 from tests.support.waiting import wait_until
 from tests.support.workers import publish_worker
 
@@ -29,22 +29,25 @@ requests = "slow.in"
 requests = "worker.in"
 """
 
+#: For what one broker has and the others have not.
+ONLY_REDIS, ONLY_NATS = (pytest.mark.parametrize("broker", [name], indirect=True) for name in ("redis", "nats"))
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    with BROKERS[request.param](tmp_path_factory.mktemp(request.param)) as broker:
+        yield broker
+
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as redis:
-        yield redis
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[ServerProcess]:
+def server(tmp_path_factory: pytest.TempPathFactory, broker: BrokerServer) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("registry") / "here"
     publish_scorer(folder, "scorer")
     publish_slow(folder, "slow", busy_ms=200)
     publish_worker(folder, "worker", "Obedient")
     config = folder.parent / "monorail.toml"
     config.write_text(SETTINGS)
-    settings = {"queue": redis.url, "queue_attempts": 2, "queue_ack_wait_s": 1, "queue_reply_to": "mine."}
+    settings = {"queue": broker.url, "queue_attempts": 2, "queue_ack_wait_s": 1, "queue_reply_to": "mine."}
     with ServerProcess(
         folder,
         "scorer",
@@ -61,8 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iter
 
 
 @pytest.fixture(scope="module")
-def caller(redis: RedisServer, server: ServerProcess) -> Iterator[RedisCaller]:
-    caller = RedisCaller(redis.url, "scorer.in", "scorer.out")
+def caller(broker: BrokerServer, server: ServerProcess) -> Iterator[Caller]:
+    caller = caller_of(broker, "scorer.in", "scorer.out")
     yield caller
     caller.close()
 
@@ -112,20 +115,30 @@ def test_the_same_message_id_has_one_reply(caller):
 
 
 def test_reply_to_follows_only_what_is_allowed(caller):
+    caller.prepare("mine.too")
     identity = caller.send(encoded(ROW), reply_to="mine.too")
     wait_until("the reply is there", lambda: caller.messages("mine.too"))
     assert [headers["correlation-id"] for headers, _ in caller.messages("mine.too")] == [identity]
     refused, _ = caller.reply(caller.send(encoded(ROW), reply_to="yours"))
     assert (refused["status"], refused["code"]) == ("403", "reply_to_refused")
-    assert not caller.client.exists("yours")
-    # A place that holds something else is no place for replies.
-    caller.client.set("mine.string", "x")
-    headers, _ = caller.reply(caller.send(encoded(ROW), reply_to="mine.string"))
+    assert caller.messages("yours") == []
+    # A place that holds something else, or can have no name, is no place for replies.
+    if isinstance(caller, RedisCaller):
+        caller.client.set("mine.string", "x")
+    wrong = "mine.string" if isinstance(caller, RedisCaller) else "mine.*"
+    headers, _ = caller.reply(caller.send(encoded(ROW), reply_to=wrong))
     assert headers["status"] == "200"
 
 
-def test_messages_and_http_share_batches(server, redis):
-    caller = RedisCaller(redis.url, "slow.in", "slow.in.replies")
+@ONLY_NATS
+def test_a_reply_is_heard_where_no_stream_keeps_it(caller):
+    headers, reply = caller.heard("mine.inbox", encoded(ROW), correlation_id="heard")
+    assert (headers["status"], headers["correlation-id"]) == ("200", "heard")
+    assert json.loads(reply)["predictions"]
+
+
+def test_messages_and_http_share_batches(server, broker):
+    caller = caller_of(broker, "slow.in", "slow.in.replies")
     before = server.metrics().value("monorail_batch_rows_count", model="slow")
     # While the first is in the engine the others gather, whichever way they came.
     identities = [caller.send(encoded({"x": 0.0}))]
@@ -141,7 +154,7 @@ def test_messages_and_http_share_batches(server, redis):
 # ---------------------------------------------------------------- what cannot be answered
 
 
-def refusal(server: ServerProcess, caller: RedisCaller, body: bytes, **headers: str) -> tuple[str, str]:
+def refusal(server: ServerProcess, caller: Caller, body: bytes, **headers: str) -> tuple[str, str]:
     """The status and the code of an error reply, whose body is that of HTTP."""
     identity = caller.send(body, **headers)
     told, reply = caller.reply(identity)
@@ -188,17 +201,17 @@ def test_what_the_engine_fails_on_is_a_dead_letter(server, caller):
     assert body == encoded(FAILING)
 
 
-def test_a_lost_worker_is_tried_again_until_it_is_enough(server, redis):
-    caller = RedisCaller(redis.url, "worker.in", "worker.in.replies")
-    good, bad = caller.send(encoded({"x": 1.0, "do": ""})), caller.send(encoded({"x": 2.0, "do": "kill"}))
-    assert caller.reply(good)[0]["status"] == "200"
-    headers, _ = caller.reply(bad)
+def test_a_lost_worker_is_tried_again_until_it_is_enough(server, broker):
+    caller = caller_of(broker, "worker.in", "worker.in.replies")
+    assert caller.reply(caller.send(encoded({"x": 1.0, "do": ""})))[0]["status"] == "200"
+    headers, _ = caller.reply(caller.send(encoded({"x": 2.0, "do": "kill"})))
     assert headers["code"] == "worker_lost"
     assert caller.dead("failed")[0][0]["monorail-attempts"] == "2"
     assert server.metrics().value("monorail_broker_retries_total", model="worker") >= 1
     caller.close()
 
 
+@ONLY_REDIS
 def test_what_servers_ended_over_is_a_dead_letter(server, caller):
     client = caller.client
     # Another server of the group takes it as often as it may, and ends each time. Ours hears of it by its idle time.
@@ -223,8 +236,8 @@ def test_what_servers_ended_over_is_a_dead_letter(server, caller):
 # ---------------------------------------------------------------- what waits
 
 
-def test_metrics_say_what_waits(server, redis):
-    caller = RedisCaller(redis.url, "slow.in", "slow.in.replies")
+def test_metrics_say_what_waits(server, broker):
+    caller = caller_of(broker, "slow.in", "slow.in.replies")
     caller.send_all([encoded([{"x": 0.0}] * 1_000) for _ in range(12)])
 
     def value(name: str, **labels: str) -> float:
@@ -240,6 +253,7 @@ def test_metrics_say_what_waits(server, redis):
     caller.close()
 
 
+@ONLY_REDIS
 def test_other_groups_keep_their_messages(server, caller):
     client = caller.client
     client.xgroup_create("scorer.in", "others", id="$")

@@ -178,14 +178,13 @@ class NatsServer(BrokerServer):
     ready = "Server is ready"
 
     def __init__(self, folder: Path, *options: str, start: bool = True, **settings: object) -> None:
-        self.settings = settings
+        self.settings: dict[str, object] = {"jetstream": {"store_dir": str(folder / "jetstream")}, **settings}
         super().__init__(folder, *options, start=start)
 
     def command(self) -> list[str]:
         # Its configuration language takes JSON.
-        settings = {"jetstream": {"store_dir": str(self.folder / "jetstream")}, **self.settings}
         path = self.folder / "nats.conf"
-        path.write_text(json.dumps(settings), encoding="utf-8")
+        path.write_text(json.dumps(self.settings), encoding="utf-8")
         return [self.program, "--addr", "127.0.0.1", "--port", str(self.port), "--config", str(path), *self.options]
 
 

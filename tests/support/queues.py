@@ -7,12 +7,12 @@ from typing import Any
 
 import redis
 
+from .brokers import BrokerServer, NatsServer, RedisServer
 from .process import ServerProcess
+from .queue_nats import REPLIES, REQUESTS, Message, NatsCaller
 from .waiting import wait_until
 
-REQUESTS, REPLIES = "flights.in", "flights.out"
-
-Message = tuple[dict[str, str], bytes]
+BROKERS: dict[str, type[BrokerServer]] = {"redis": RedisServer, "nats": NatsServer}
 
 
 class RedisCaller:
@@ -35,7 +35,7 @@ class RedisCaller:
 
     def replies(self, count: int, *, deadline_s: float = 60.0) -> list[Message]:
         """All replies so far, once there are ``count``."""
-        wait_until(f"{count} replies", lambda: self.client.xlen(self.replies_to) >= count, deadline_s=deadline_s)
+        wait_until(f"{count} replies", lambda: self.length(self.replies_to) >= count, deadline_s=deadline_s)
         return self.messages(self.replies_to)
 
     def reply(self, identity: str, *, deadline_s: float = 60.0) -> Message:
@@ -56,12 +56,28 @@ class RedisCaller:
         """All that a stream holds."""
         return [_message(fields) for _, fields in self.client.xrange(stream)]
 
+    def length(self, stream: str) -> int:
+        """How many messages a stream holds."""
+        return self.client.xlen(stream)
+
     def waiting(self) -> int:
         """How many requests are not acknowledged."""
-        return self.client.xlen(self.requests)
+        return self.length(self.requests)
+
+    def prepare(self, *streams: str) -> None:
+        """Have streams, which Redis has when something comes."""
 
     def close(self) -> None:
         self.client.close()
+
+
+Caller = RedisCaller | NatsCaller
+
+
+def caller_of(broker: BrokerServer, requests: str = REQUESTS, replies: str = REPLIES) -> Caller:
+    """A caller of a broker."""
+    kind = NatsCaller if isinstance(broker, NatsServer) else RedisCaller
+    return kind(broker.url, requests, replies)
 
 
 def _fields(body: bytes, headers: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ use crate::lifecycle::Shared;
 
 use super::flights::{Flights, Letters, Post};
 use super::message::Settled;
+use super::nats::{self, Nats, Place};
 use super::redis::{self, Redis};
 use super::{Broker, Config, State, invalid};
 
@@ -36,6 +37,7 @@ const HELD: Duration = Duration::from_secs(1);
 /// The brokers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    Nats,
     Redis,
 }
 
@@ -49,7 +51,19 @@ impl Kind {
             "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" | "valkey+unix" => {
                 redis::client(url).map(|_| Self::Redis)
             }
-            _ => Err(invalid("the setting queue names no broker we speak to", "for example redis://127.0.0.1:6379")),
+            "nats" | "tls" => Place::read(url).map(|_| Self::Nats),
+            _ => Err(invalid(
+                "the setting queue names no broker we speak to",
+                "for example redis://127.0.0.1:6379 or nats://127.0.0.1:4222",
+            )),
+        }
+    }
+
+    /// Whether a stream or subject may have that name.
+    pub fn takes(self, name: &str) -> bool {
+        match self {
+            Self::Nats => nats::is_subject(name),
+            Self::Redis => true,
         }
     }
 }
@@ -74,6 +88,7 @@ pub fn work(roads: Vec<(Config, Arc<State>)>, shared: &Arc<Shared>) {
         let road = Road::new(config, state, shared.clone());
         local.spawn_local(async move {
             match Kind::of(&road.config.url) {
+                Ok(Kind::Nats) => road.run::<Nats>().await,
                 Ok(Kind::Redis) => road.run::<Redis>().await,
                 Err(error) => road.note(Some(&error)),
             }

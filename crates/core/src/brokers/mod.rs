@@ -6,6 +6,7 @@
 mod consumer;
 mod flights;
 mod message;
+mod nats;
 mod redis;
 mod state;
 #[cfg(test)]
@@ -199,7 +200,13 @@ fn config(serve: &Settings, own: &Settings) -> Config {
 
 /// Refuses a road that others would take messages from.
 fn check(name: &str, config: &Config, others: &BTreeMap<String, Config>) -> Result<()> {
-    consumer::Kind::of(&config.url)?;
+    let kind = consumer::Kind::of(&config.url)?;
+    if let Some(wrong) = [&config.requests, &config.replies].into_iter().find(|own| !kind.takes(own)) {
+        return Err(invalid(
+            format!("requests or replies of {name} cannot be called {wrong} in this broker"),
+            "on NATS a subject is words with dots between, without * and >",
+        ));
+    }
     let written = [&config.replies, &config.unprocessable(), &config.failed()].map(String::clone);
     if written.contains(&config.requests) {
         return Err(invalid(

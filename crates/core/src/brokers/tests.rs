@@ -174,6 +174,9 @@ fn roads_are_told_apart() {
         json!({"queue": url, "models": {"a": {"requests": "in", "replies": "in"}}}),
         json!({"queue": url, "models": {"a": {"requests": "in", "replies": "x"}, "b": {"requests": "x"}}}),
         json!({"queue": url, "models": {"a": {"requests": "in.failed"}, "b": {"requests": "in"}}}),
+        json!({"queue": "nats://x", "models": {"a": {"requests": "in.*"}}}),
+        json!({"queue": "nats://x", "models": {"a": {"requests": "in", "replies": "a b"}}}),
+        json!({"queue": "nats://user:secret@x:port", "models": {"a": {"requests": "in"}}}),
         json!({"queue": "ftp://user:secret@x", "models": {"a": {"requests": "in"}}}),
         json!({"queue": "redis://user:secret@:port", "models": {"a": {"requests": "in"}}}),
     ] {

@@ -12,7 +12,7 @@ mod events;
 pub mod head;
 mod jobs;
 pub mod predict;
-mod query;
+pub mod query;
 pub mod respond;
 pub mod routes;
 mod upload;
