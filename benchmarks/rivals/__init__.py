@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..models import cache
@@ -26,11 +27,11 @@ http {{
 """
 
 
-def require_tools() -> None:
+def require_tools(tools: Sequence[str] = TOOLS) -> None:
     """Check that the programs are there; say in one line how to get them."""
     if sys.platform != "linux":
         raise SystemExit("this benchmark pins processes to cores and reads /proc: it needs Linux")
-    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
         raise SystemExit(f"missing: {', '.join(missing)}; {_INSTALL}")
 
 
@@ -44,6 +45,11 @@ def granian(port: int) -> list[str]:
 def mosec(port: int) -> list[str]:
     """Mosec serving `mosec_app.py`, which does nothing, with all its settings as they are."""
     return [str(_environment()), str(APPS / "mosec_app.py"), "--address", "127.0.0.1", "--port", str(port)]
+
+
+def faststream() -> list[str]:
+    """FastStream running `faststream_app.py`, which its environment tells what to do."""
+    return [str(_environment()), str(APPS / "faststream_app.py")]
 
 
 def free_port() -> int:
