@@ -20,11 +20,18 @@ pub fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// The folder of a registry in which servers keep asynchronous predictions.
+const JOBS: &str = "jobs";
+
 /// Checks a model's name.
 ///
 /// # Errors
 /// `name_invalid`.
 pub fn check_name(text: &str) -> Result<()> {
+    if text == JOBS {
+        return Err(Error::new(Code::NameInvalid, "no model can be called \"jobs\": servers keep jobs in that folder")
+            .hint("choose another name"));
+    }
     if is_name(text) { Ok(()) } else { Err(invalid("model name", text)) }
 }
 
@@ -114,10 +121,11 @@ mod tests {
 
     #[test]
     fn names_have_one_form() {
-        for good in ["a", "A", "0", "flights", "my-model_2.1", &"x".repeat(128)] {
+        for good in ["a", "A", "0", "flights", "Jobs", "jobs2", "my-model_2.1", &"x".repeat(128)] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", ".a", "-a", "_a", "a/b", "a\\b", "a b", "ä", "a\0", "a@b", &"x".repeat(129)] {
+        for bad in ["", "jobs", ".", "..", ".a", "-a", "_a", "a/b", "a\\b", "a b", "ä", "a\0", "a@b", &"x".repeat(129)]
+        {
             assert_eq!(check_name(bad).unwrap_err().code(), Code::NameInvalid, "{bad}");
         }
     }
