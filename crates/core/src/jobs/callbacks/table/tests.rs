@@ -25,6 +25,7 @@ fn within<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> T {
 
 fn submit(store: &mut Store, id: &str, callback: bool) {
     let job = NewJob {
+        file: None,
         id: id.to_owned(),
         model: "flights".to_owned(),
         input: Media::Json,
@@ -43,7 +44,7 @@ fn submit(store: &mut Store, id: &str, callback: bool) {
 
 /// Hands a job out, and has it come back.
 fn finish(store: &mut Store, how: Ending) {
-    let claimed = store.claim(1, 1).unwrap().jobs.remove(0);
+    let claimed = store.claim(1, 1, 1).unwrap().jobs.remove(0);
     let finished = Finished { place: claimed.place, claim: claimed.claim, id: claimed.id, how };
     within(store, |store| store.finish(&finished).unwrap());
 }
