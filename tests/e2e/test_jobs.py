@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.support.bundles import scorer_answers
+from tests.support.bundles import publish_scorer, scorer_answers
 from tests.support.cutting import Cutting
 from tests.support.process import ServerProcess
 from tests.support.raw import Stopwatch
@@ -383,3 +383,22 @@ def test_an_ended_job_is_forgotten_when_its_time_is_over(client, http):
     assert caught.value.code == "unknown_job"
     # The id is free again.
     assert client.submit("echo", {"x": 2}, id="short-lived").result(60) == {"y": 2.0}
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+def test_metrics_tell_what_waits_and_what_has_ended(tmp_path):
+    publish_scorer(tmp_path / "here", "scorer")
+    with ServerProcess(tmp_path / "here", "scorer") as server, mr.Client(server.url) as client:
+
+        def value(name: str, **labels: str) -> float:
+            return server.metrics().value(f"monorail_jobs_{name}", **labels)
+
+        put_off = client.submit("scorer", ROW, not_before_s=LATER_S)
+        client.submit("scorer", ROW).result(60)
+        assert (value("submitted_total"), value("queued"), value("running")) == (2, 1, 0)
+        assert (value("ended_total", state="succeeded"), value("ended_total")) == (1, 1)
+        put_off.cancel()
+        assert (value("queued"), value("ended_total", state="cancelled")) == (0, 1)
+        wait_until("nothing ages that is put off", lambda: value("oldest_seconds") == 0)
