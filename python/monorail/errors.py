@@ -237,6 +237,8 @@ CLASS_OF_CODE: dict[str, type[MonorailError]] = {
     "job_store_full": OverloadedError,
     "job_store_failed": InternalError,
     "jobs_unavailable": OverloadedError,
+    "reply_to_refused": InputError,
+    "queue_unavailable": OverloadedError,
     "unreachable": UnreachableError,
 }
 

@@ -270,7 +270,7 @@ def test_limits(submit):
 
 def test_json_and_models_that_see_the_whole_batch_have_the_limits_of_predict(submit):
     for model, body, content_type in (
-        ("echo", json.dumps({"x": list(range(700_000))}).encode(), "application/json"),
+        ("echo", json.dumps({"x": list(range(350_000))}).encode(), "application/json"),
         ("mean", stream(numbers(300_000)), ARROW),
     ):
         assert len(body) > LIMIT_BODY_BYTES
