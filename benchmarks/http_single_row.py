@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ import monorail as mr
 
 from . import models, rivals, wrk
 from .counts import Counts, counted_by
-from .processes import first_line, monorail, pinned, running, wait_answer
+from .processes import first_line, monorail, pinned, running, two_cores, wait_answer
 from .tables import heading, median, table, verdict, with_noise
 
 #: Share of its core that our server must have used for a ratio of throughputs to count.
@@ -55,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     options = parser.parse_args(arguments)
     rivals.require_tools()
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the server, one for wrk")
+    cores = two_cores("one for the server, one for wrk")
     rounds, seconds = (1, 1) if options.quick else (options.rounds, options.seconds)
     for name in MODELS if options.model == "all" else [options.model]:
         heading(

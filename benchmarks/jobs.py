@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import monorail as mr
 
 from . import jobs_queued, models, rivals, wrk
 from .job_servers import MODELS, Connection, Served, prepare, serving, sync_s
+from .processes import two_cores
 from .tables import heading, median, table, verdict, with_noise
 
 LEAST_OF_PREDICTIONS = 0.5
@@ -55,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one round of one second, 20,000 queued jobs")
     options = parser.parse_args(arguments)
     rivals.require_tools()
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the server, one for wrk")
+    cores = two_cores("one for the server, one for wrk")
     if options.quick:
         options.rounds, options.seconds, options.requests, options.rows = 1, 1, 50, 20_000
     heading(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import monorail as mr
 from . import models, rivals, wrk
 from .counts import counted_by
 from .job_servers import MODELS, Connection, Served, prepare, serving
-from .processes import pinned, resident_mb
+from .processes import pinned, resident_mb, two_cores
 from .tables import heading, table, verdict
 
 #: Memory that a server with queued jobs may take over that of one with none, however many they are.
@@ -82,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where the store is; default: the benchmarks' cache")
     options = parser.parse_args(arguments)
     rivals.require_tools()
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the server, one for wrk")
+    cores = two_cores("one for the server, one for wrk")
     heading(f"{options.rows:,} queued jobs, {options.model} model")
     with tempfile.TemporaryDirectory(prefix="jobs-", dir=options.folder or models.cache()) as scratch:
         version, bodies = prepare(options.model, Path(scratch))

@@ -23,6 +23,18 @@ def monorail(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "monorail.cli", *arguments]
 
 
+def two_cores(what_for: str) -> list[int]:
+    """The cores that this process may use.
+
+    Raises:
+        SystemExit: There is only one, and two are needed ``what_for``.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit(f"two cores are needed: {what_for}")
+    return cores
+
+
 def pinned(core: int, command: Sequence[str]) -> list[str]:
     """A command kept to one core."""
     return ["taskset", "-c", str(core), *command]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import tempfile
 import time
@@ -24,7 +23,7 @@ import numpy as np
 import monorail as mr
 
 from . import models, rivals
-from .processes import cpu_seconds, monorail, pinned, running
+from .processes import cpu_seconds, monorail, pinned, running, two_cores
 from .queue_brokers import BROKERS, REPLIES, REQUESTS, Broker
 from .tables import heading, median, table, verdict, with_noise
 
@@ -64,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one round of few messages")
     options = parser.parse_args(arguments)
     rivals.require_tools(["taskset"])
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the consumer, one for the broker")
+    cores = two_cores("one for the consumer, one for the broker")
     rounds, messages = (1, 10_000) if options.quick else (options.rounds, options.messages)
     for name in BROKERS if options.broker == "all" else [options.broker]:
         with tempfile.TemporaryDirectory(prefix="monorail-bench-") as scratch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ import click
 
 from ..client.job import State
 from .options import Decorator, json_option
-from .predict import finite
+from .predict import give_answers
 from .printer import Printer
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def show_command(id: str, url: str, as_json: bool) -> None:
 @url_option
 def result_command(id: str, output: str | None, url: str) -> None:
     """Wait for the result of the job ID; predictions are lines of JSON on stdout."""
-    from ..data.files import check_written, write_table
+    from ..data.files import check_written
 
     printer = Printer()
     if output is not None:
@@ -100,12 +99,7 @@ def result_command(id: str, output: str | None, url: str) -> None:
                     advance(status.progress - done)
                 done = status.progress
         answers = _table(job.result())
-    if output is not None:
-        write_table(answers, output)
-        printer.say(f"{len(answers):,} predictions in {output}")
-        return
-    for batch in answers.to_batches(max_chunksize=10_000):
-        printer.data("\n".join(json.dumps(finite(row), ensure_ascii=False) for row in batch.to_pylist()))
+    give_answers(printer, answers, output)
 
 
 @command.command("cancel")

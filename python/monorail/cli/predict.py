@@ -30,7 +30,7 @@ def command(
     a request to a server is.
     """
     from .. import load
-    from ..data.files import check_written, read_rows, write_table
+    from ..data.files import check_written, read_rows
 
     printer = Printer()
     if output is not None:
@@ -38,6 +38,13 @@ def command(
     unknown = "ignore" if ignore_unknown_columns else "refuse"
     loaded = load(model, registry=registry, unknown_columns=unknown, trust=trust)
     answers: pa.Table = loaded._score(read_rows(file, loaded.signature))
+    give_answers(printer, answers, output)
+
+
+def give_answers(printer: Printer, answers: pa.Table, output: str | None) -> None:
+    """Predictions into a file, by its extension, or as lines of JSON on stdout."""
+    from ..data.files import write_table
+
     if output is not None:
         write_table(answers, output)
         printer.say(f"{len(answers):,} predictions in {output}")
