@@ -1,7 +1,25 @@
-//! The time of day in text: UTC, ISO 8601.
+//! The time of day, as a number and in text: UTC, ISO 8601.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Now, in seconds since 1970. A clock before that is taken for it.
+pub fn now() -> f64 {
+    since_epoch().as_secs_f64()
+}
+
+/// A time that is over, or none that will ever be.
+#[derive(Debug)]
+pub struct Passed;
+
+/// When a time in seconds since 1970 will be, by the clock that nobody sets; none if there is none, or it is too far.
+///
+/// # Errors
+/// [`Passed`].
+pub fn instant(at: Option<f64>) -> Result<Option<Instant>, Passed> {
+    let left = at.map(|at| Duration::try_from_secs_f64(at - now()).map_err(|_| Passed)).transpose()?;
+    Ok(left.and_then(|left| Instant::now().checked_add(left)))
+}
 
 /// Now, as `YYYY-MM-DDTHH:MM:SSZ`.
 pub fn utc_now() -> String {

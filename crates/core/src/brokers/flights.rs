@@ -9,13 +9,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::batcher::{self, Call, Mailbox, Turn, deadline_exceeded};
 use crate::catalog::Served;
+use crate::clock;
 use crate::error::{Code, Error, Result};
 use crate::exchange;
 use crate::lifecycle::Shared;
 use crate::log::Access;
 use crate::values::json_in::{Form, JsonReader};
 
-use super::message::{Delivery, Request, Settled, now};
+use super::message::{Delivery, Request, Settled};
 use super::{Config, Outcome, Returned, State};
 
 /// Messages under way at a time, their rows, and the bytes of their bodies. A model's queue stays open to other roads.
@@ -242,10 +243,8 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
 
     /// Reads one message's rows into the turn.
     fn board(&mut self, delivery: Delivery<T>, request: Request, served: &Arc<Served>, turn: &mut Turn) {
-        let deadline = match request.deadline.map(|deadline| Duration::try_from_secs_f64(deadline - now())) {
-            None => None,
-            Some(Ok(left)) => Instant::now().checked_add(left),
-            Some(Err(_)) => return self.end(delivery, Some(request), &deadline_exceeded()),
+        let Ok(deadline) = clock::instant(request.deadline) else {
+            return self.end(delivery, Some(request), &deadline_exceeded());
         };
         let before = turn.buffer.rows();
         let read = exchange::read(served, request.input, &delivery.body, &mut self.reader, &mut turn.buffer);

@@ -4,7 +4,6 @@
 //! HTTP has it.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalog::Served;
 use crate::error::{Code, Error, Result};
@@ -138,12 +137,6 @@ fn seconds(value: &[u8]) -> Result<f64> {
         .ok_or_else(|| {
             malformed("the header deadline is no time".to_owned(), "a deadline is a number of seconds since 1970")
         })
-}
-
-/// Seconds since 1970.
-pub fn now() -> f64 {
-    // A clock before 1970 is taken for 1970.
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// Where a message goes.

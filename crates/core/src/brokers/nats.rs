@@ -24,8 +24,9 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::coop;
 use tokio::time::{timeout, timeout_at};
 
-use super::message::{Delivery, Publication, Settled, Target, now};
+use super::message::{Delivery, Publication, Settled, Target};
 use super::{Backlog, Broker, Config, Returned};
+use crate::clock::now;
 use crate::error::{Error, Result};
 
 use messages::{Stored, Tag};

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::Served;
+use crate::clock::now;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{self, Media};
 use crate::jobs::Jobs;
-use crate::jobs::job::{Body, NewJob, State, check_id, make_id, now};
+use crate::jobs::job::{Body, NewJob, State, check_id, make_id};
 use crate::values::json_in::JsonReader;
 
 use super::connection::{Connection, Request};

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Row, params};
 
+use crate::clock::now;
 use crate::error::Result;
 
-use super::job::{ATTEMPTS_TOGETHER, Claimed, now};
+use super::job::{ATTEMPTS_TOGETHER, Claimed};
 use super::reader::media;
 use super::running::Run;
 use super::store::{AT_ONCE, Store, unwritable};

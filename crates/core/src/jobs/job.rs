@@ -286,8 +286,3 @@ fn random() -> Result<u64> {
     }
     Ok(u64::from_le_bytes(random))
 }
-
-/// The time, in seconds since 1970.
-pub fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}

@@ -18,6 +18,7 @@ use arrow_ipc::writer::StreamWriter;
 
 use crate::batcher::{self, Answer, Call, Mailbox, Turn};
 use crate::catalog::Served;
+use crate::clock;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
 use crate::values::arrow_stream::StreamReader;
@@ -25,7 +26,7 @@ use crate::values::json_out::JsonWriter;
 use crate::values::{arrow_in, arrow_out};
 
 use super::files::{Files, io_failed};
-use super::job::{ATTEMPTS, Claimed, Ending, now};
+use super::job::{ATTEMPTS, Claimed, Ending};
 use super::running::Parts;
 
 /// Rows of one job under way at a time.
@@ -119,11 +120,7 @@ struct Scoring<'a> {
 
 impl<'a> Scoring<'a> {
     fn new(task: &'a Task, path: &Path) -> Result<Self, Cut> {
-        let left = task.job.deadline.map(|deadline| Duration::try_from_secs_f64(deadline - now()));
-        let deadline = match left.transpose() {
-            Ok(left) => left.and_then(|left| Instant::now().checked_add(left)),
-            Err(_) => return Err(batcher::deadline_exceeded().into()),
-        };
+        let deadline = clock::instant(task.job.deadline).map_err(|_| batcher::deadline_exceeded())?;
         // What an earlier try has left is counted no more.
         task.files.remove_now(path);
         let output = Output::begin(task, path)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::batcher::{self, Call, Mailbox, Turn};
 use crate::catalog::Served;
+use crate::clock;
 use crate::error::{Code, Error, Result};
 use crate::exchange;
 use crate::lifecycle::Shared;
@@ -18,7 +19,7 @@ use crate::values::json_in::{Form, JsonReader};
 
 use super::claim::Handed;
 use super::files::Files;
-use super::job::{ATTEMPTS, Claimed, Ending, Finished, now};
+use super::job::{ATTEMPTS, Claimed, Ending, Finished};
 use super::large_jobs::LargeJobs;
 use super::running::{Running, Work};
 use super::writer::Command;
@@ -222,17 +223,12 @@ impl Runner {
             let body = exchange::write(&served, &exchange::nothing(&served)?, job.output, form)?;
             return Ok(Some(Ending::Succeeded { version: served.version, body }));
         }
-        let left = match job.deadline.map(|deadline| Duration::try_from_secs_f64(deadline - now())) {
-            None => None,
-            Some(Ok(left)) => Some(left),
-            Some(Err(_)) => {
-                turn.buffer.truncate(before);
-                return Ok(Some(Ending::Expired));
-            }
+        let Ok(deadline) = clock::instant(job.deadline) else {
+            turn.buffer.truncate(before);
+            return Ok(Some(Ending::Expired));
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let deadline = left.and_then(|left| Instant::now().checked_add(left));
         let call = Call::new(self.post.clone(), ticket, deadline);
         self.running.work(job.place, job.claim, Work::Call(call.clone()));
         turn.calls.push((call, rows));

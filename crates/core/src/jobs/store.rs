@@ -14,13 +14,14 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use crate::clock::now;
 use crate::error::{Code, Error, Result};
 
 use super::callbacks;
 use super::claim::{READY, ready};
 use super::files::{self, Files, Spooled};
 use super::folder;
-use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State, now};
+use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State};
 use super::reader::{RECORD, RECORD_COLUMNS, record};
 use super::room::Room;
 use super::running::{Run, Running};

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock::now;
 use crate::metrics::head;
 
-use super::job::{State, now};
+use super::job::State;
 use super::running::Running;
 
 /// Counters of a store's jobs. The writer counts, others read.

@@ -255,7 +255,7 @@ fn wait_s(fields: &[httparse::Header<'_>]) -> Option<f64> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(f64::from(seconds));
     }
-    Some((clock::from_http_date(text)? - super::super::job::now()).max(0.0))
+    Some((clock::from_http_date(text)? - clock::now()).max(0.0))
 }
 
 #[cfg(test)]

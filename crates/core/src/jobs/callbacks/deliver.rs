@@ -15,10 +15,11 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::clock;
+use crate::clock::now;
 use crate::error::{Code, Result};
 use crate::log::Log;
 
-use super::super::job::{Record, now};
+use super::super::job::Record;
 use super::super::reader::Reader;
 use super::super::relay::ReplyTo;
 use super::super::writer::Command;

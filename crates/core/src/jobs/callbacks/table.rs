@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
+use crate::clock::now;
 use crate::error::{Code, Error, Result};
 
-use super::super::job::now;
 use super::super::store::{failed, unknown};
 
 /// Where a job's end is to be told.
