@@ -7,7 +7,9 @@
 //! has them scored, [`large`] scores one. [`callbacks`] tells of a job's end.
 
 mod callbacks;
+mod checkpoint;
 mod claim;
+mod disk;
 pub mod files;
 mod folder;
 pub mod job;

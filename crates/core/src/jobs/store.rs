@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 
 use crate::clock::now;
 use crate::error::{Code, Error, Result};
 
 use super::callbacks;
+use super::checkpoint::Checkpoint;
 use super::claim::{READY, ready};
+use super::disk;
 use super::files::{self, Files, Spooled};
 use super::folder;
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State};
@@ -35,8 +37,6 @@ pub const FILE: &str = "jobs.sqlite";
 pub const STATEMENTS: usize = 64;
 /// What `schema.sql` makes.
 const VERSION: i64 = 2;
-/// Pages of the log after which it is folded into the file.
-const CHECKPOINT_PAGES: u32 = 16_384;
 /// Memory for pages, in KiB, told as SQLite wants it.
 const CACHE: i64 = -32_768;
 /// Most jobs that one transaction expires, removes, or makes ready that were put off.
@@ -47,6 +47,7 @@ const JOB_BYTES: u64 = 512;
 /// The writer's half of a store.
 pub struct Store {
     pub(super) connection: Connection,
+    checkpoint: Checkpoint,
     pub(super) window: Window,
     pub(super) running: Arc<Running>,
     tally: Arc<Tally>,
@@ -90,15 +91,17 @@ impl Store {
                 .hint("give another folder with --jobs PATH, or --jobs off")
         };
         let lock = folder::own(folder).map_err(|e| unusable(&e.to_string()))?;
-        let connection = Connection::open(folder.join(FILE)).map_err(|e| unusable(&e.to_string()))?;
+        let connection = connect(folder).map_err(|e| unusable(&e.to_string()))?;
         if let Some(wrong) = folder::stranger(&connection, VERSION).map_err(|e| unusable(&e.to_string()))? {
             return Err(unusable(&wrong));
         }
         set_up(&connection).map_err(|e| unusable(&e.to_string()))?;
+        let checkpoint = Checkpoint::start(&connection, folder).map_err(|e| unusable(&e.to_string()))?;
         let (under_way, left) = UnderWay::open(folder).map_err(|e| unusable(&e.to_string()))?;
         let files = Arc::new(Files::open(folder, &connection, limit_bytes).map_err(|e| unusable(&e.parts().message))?);
         let mut store = Self {
             connection,
+            checkpoint,
             window: Window::default(),
             running,
             tally,
@@ -168,6 +171,11 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the log short. Between transactions.
+    pub fn fold(&mut self) {
+        self.checkpoint.go_on(&self.connection);
     }
 
     /// The server stops in order: what was given back is not what it died over.
@@ -436,13 +444,22 @@ impl Store {
     }
 }
 
+/// Opens the file, or makes it.
+pub fn connect(folder: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    match disk::register() {
+        true => Connection::open_with_flags_and_vfs(folder.join(FILE), flags, disk::NAME),
+        // Only slower.
+        false => Connection::open_with_flags(folder.join(FILE), flags),
+    }
+}
+
 /// Makes a database that is empty, or is a store already, what the writer needs.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let is_new = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", CACHE)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // Or it would plan a statement anew for each value.

@@ -114,6 +114,7 @@ impl Writer {
                 let more = self.transact(commands, &mut kept, sweep);
                 // What is left over is swept at once.
                 swept = if sweep { (!more).then(Instant::now) } else { swept };
+                self.store.fold();
             }
             if sweep {
                 self.watchers.sweep();
