@@ -15,7 +15,8 @@ use crate::clock::now;
 use crate::error::{Code, Error, Result};
 use crate::exchange::{self, Media};
 use crate::jobs::Jobs;
-use crate::jobs::job::{Body, NewJob, State, check_id, make_id};
+use crate::jobs::ids;
+use crate::jobs::job::{Body, NewJob, State};
 use crate::values::json_in::JsonReader;
 
 use super::connection::{Connection, Request};
@@ -142,10 +143,7 @@ async fn submit(
     let [id, priority, deadline_s, not_before_s, ttl_s, callback] =
         query::values(query, ["id", "priority", "deadline_s", "not_before_s", "ttl_s", "callback_url"])?;
     let callback = callback.map(|url| jobs.check_callback(&url)).transpose()?;
-    let id = match id {
-        Some(id) => check_id(&id).map(|()| id)?,
-        None => make_id()?,
-    };
+    id.as_deref().map_or(Ok(()), ids::check)?;
     let later = |name, value: Option<String>| query::number(name, value.as_deref(), 0.0, LIMIT_LATER_S);
     let priority = query::number("priority", priority.as_deref(), -LIMIT_PRIORITY, LIMIT_PRIORITY)?.unwrap_or(0.0);
     if priority.fract() != 0.0 {
@@ -153,22 +151,22 @@ async fn submit(
     }
     let (deadline, not_before) = (later("deadline_s", deadline_s)?, later("not_before_s", not_before_s)?);
     let ttl_s = later("ttl_s", ttl_s)?.unwrap_or(shared.settings.job_ttl_s);
-    let digest = begun(reference, input, output);
+    let begun = || begun(reference, input, output);
     let upload = if request.is_unread() {
-        upload::take(connection, request, jobs, &served, digest).await?
+        upload::take(connection, request, jobs, &served, begun()).await?
     } else {
-        Some(Upload::Short(connection.body(request).to_vec(), digest))
+        Some(Upload::Short(connection.body(request).to_vec()))
     };
     let (rows, body, file, digest) = match upload {
         None => return Ok(None),
-        Some(Upload::Long { file, digest, rows }) => (rows, Vec::new(), Some(file), digest),
-        Some(Upload::Short(body, mut digest)) => {
+        Some(Upload::Long { file, digest, rows }) => (rows, Vec::new(), Some(file), id.is_some().then_some(digest)),
+        Some(Upload::Short(body)) => {
             let (rows, body) = judged(&served, input, body).await?;
-            digest.update(&body);
-            (rows, body, None, digest.finalize().into())
+            let digest = id.is_some().then(|| begun().chain_update(&body).finalize().into());
+            (rows, body, None, digest)
         }
     };
-    let digest = whole(digest, callback.as_ref().map(|to| to.url.as_str()));
+    let digest = digest.map(|digest| whole(digest, callback.as_ref().map(|to| to.url.as_str())));
     let job = NewJob {
         id,
         model: reference.to_owned(),

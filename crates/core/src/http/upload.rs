@@ -17,8 +17,8 @@ use super::predict::beside;
 
 /// A body that has come whole.
 pub enum Upload {
-    /// In memory, not judged yet; and the digest of what stands before it.
-    Short(Vec<u8>, Sha256),
+    /// In memory, not judged yet.
+    Short(Vec<u8>),
     /// In a file, judged.
     Long { file: Spooled, digest: [u8; 32], rows: usize },
 }
@@ -73,7 +73,7 @@ pub async fn take(
         connection.note_aside(taken.held_bytes());
         spool = Some(taken);
     }
-    let Some(spool) = spool else { return Ok(Some(Upload::Short(short, digest))) };
+    let Some(spool) = spool else { return Ok(Some(Upload::Short(short))) };
     let whole = beside(move || spool.finish()).await?;
     Ok(Some(Upload::Long { file: whole.file, digest: whole.digest, rows: whole.rows }))
 }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, ffi};
 
-use super::store::connect;
+use super::disk::connect;
 
 /// Pages of the log above which it is folded.
 const PAGES: u32 = if cfg!(test) { 1_024 } else { 16_384 };
@@ -37,12 +37,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes over from SQLite when its log is folded. The database in `folder` is one with a log already.
+    /// Takes over from SQLite when its log is folded. The database at `path` is one with a log already.
     ///
     /// # Errors
     /// What SQLite says, or that there is no thread.
-    pub fn start(writer: &Connection, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let beside = connect(folder)?;
+    pub fn start(writer: &Connection, path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let beside = connect(path)?;
         // A connection that has not read yet does not know of the log.
         beside.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         let (pages, done): (Arc<AtomicU32>, Arc<AtomicBool>) = Default::default();
@@ -125,15 +125,16 @@ mod tests {
     #[test]
     fn the_log_stays_short_while_somebody_never_stops_writing() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = connect(folder.path()).unwrap();
+        let path = folder.path().join("a.sqlite");
+        let connection = connect(&path).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a BLOB)").unwrap();
-        let mut checkpoint = Checkpoint::start(&connection, folder.path()).unwrap();
-        let log = || std::fs::metadata(folder.path().join("jobs.sqlite-wal")).unwrap().len();
+        let mut checkpoint = Checkpoint::start(&connection, &path).unwrap();
+        let log = || std::fs::metadata(folder.path().join("a.sqlite-wal")).unwrap().len();
         (0..400).for_each(|_| write(&connection, &mut checkpoint));
         assert!(log() < 20 << 20, "{} of 80 MB are in the log", log());
 
         // Somebody who reads keeps it, for as long as that takes.
-        let reader = connect(folder.path()).unwrap();
+        let reader = connect(&path).unwrap();
         reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
         (0..200).for_each(|_| write(&connection, &mut checkpoint));
         assert!(log() > 40 << 20);

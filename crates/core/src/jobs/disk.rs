@@ -6,17 +6,33 @@
 //! connection has it written first. Everything else is the system's own way (<https://www.sqlite.org/vfs.html>).
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};
+use rusqlite::{Connection, OpenFlags};
 
 /// The name under which a connection asks for it.
-pub const NAME: &CStr = c"monorail";
+const NAME: &CStr = c"monorail";
 /// Bytes that are gathered at most. The system's own way writes less than 128 KiB at a time.
 const LIMIT_BYTES: usize = 96 << 10;
 
+/// Opens a database this way to write it, or makes it. Its log is to be synced by every transaction.
+///
+/// # Errors
+/// What SQLite says.
+pub fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if register() {
+        Connection::open_with_flags_and_vfs(path, flags, NAME)
+    } else {
+        // The system's own way is only slower.
+        Connection::open_with_flags(path, flags)
+    }
+}
+
 /// Makes this way known to SQLite, once in a process; `false` if that was not possible.
-pub fn register() -> bool {
+fn register() -> bool {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     *REGISTERED.get_or_init(|| {
         // SAFETY: asking for the default way starts SQLite, from any thread. What is found is never freed.
@@ -237,15 +253,11 @@ unsafe extern "C" fn device_characteristics(file: *mut sqlite3_file) -> c_int {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use rusqlite::{Connection, OpenFlags};
-
     use super::*;
 
     fn database(path: &Path) -> Connection {
         assert!(register());
-        let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), NAME).unwrap();
+        let connection = connect(path).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL").unwrap();
         connection
     }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Code, Error, Result};
 
-use super::job::make_id;
+use super::ids;
 use super::room::{SPARE_BYTES, free_bytes};
 use super::store::failed;
 
@@ -127,7 +127,7 @@ impl Files {
     pub fn begin(self: &Arc<Self>, bytes: u64) -> Result<(Spooled, File)> {
         self.reserve(bytes)?;
         let mut spooled = Spooled { files: self.clone(), name: String::new(), bytes, is_kept: false };
-        spooled.name = make_id()?;
+        spooled.name = ids::random().map_err(|e| io_failed(&self.folder, &e))?;
         let path = spooled.coming();
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
         Ok((spooled, file.map_err(|e| io_failed(&path, &e))?))

@@ -63,17 +63,17 @@ mod tests {
     fn only_an_empty_database_or_a_store_of_this_form_is_no_stranger() {
         for (statements, told) in [
             ("", None),
-            ("CREATE TABLE jobs (a); PRAGMA user_version = 2;", None),
-            ("CREATE TABLE jobs (a); PRAGMA user_version = 3;", Some("form 3")),
+            ("CREATE TABLE jobs (a); PRAGMA user_version = 3;", None),
+            ("CREATE TABLE jobs (a); PRAGMA user_version = 2;", Some("form 2")),
             ("CREATE TABLE jobs (a); PRAGMA user_version = 1;", Some("form 1")),
             ("CREATE TABLE jobs (a);", Some("another program")),
             ("CREATE TABLE a (a);", Some("another program")),
-            ("CREATE TABLE a (a); PRAGMA user_version = 2;", Some("another program")),
-            ("PRAGMA user_version = 2;", Some("another program")),
+            ("CREATE TABLE a (a); PRAGMA user_version = 3;", Some("another program")),
+            ("PRAGMA user_version = 3;", Some("another program")),
         ] {
             let connection = Connection::open_in_memory().unwrap();
             connection.execute_batch(statements).unwrap();
-            let found = stranger(&connection, 2).unwrap();
+            let found = stranger(&connection, 3).unwrap();
             assert_eq!(found.is_some(), told.is_some(), "{statements}: {found:?}");
             assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{statements}");
         }

@@ -1,13 +1,11 @@
 //! A job: what it asks for, the states it goes through, and how it is told in JSON.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{Code, Error, Result};
+use crate::error::Error;
 use crate::exchange::Media;
 
 use super::callbacks::Destination;
@@ -19,8 +17,6 @@ const LIMIT_INLINE_BYTES: usize = 64 * 1024;
 pub const ATTEMPTS: u32 = 6;
 /// Tries after which a job is scored alone: should servers die over it, it takes no others with it.
 pub const ATTEMPTS_TOGETHER: u32 = 2;
-/// Longest id, in bytes.
-const LIMIT_ID_BYTES: usize = 128;
 
 /// Where a job is on its way. The numbers of what has ended are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +65,8 @@ impl State {
 /// A job to be taken in.
 #[derive(Debug)]
 pub struct NewJob {
-    pub id: String,
+    /// The id, if the caller has chosen one.
+    pub id: Option<String>,
     /// As the caller named it.
     pub model: String,
     pub input: Media,
@@ -77,8 +74,8 @@ pub struct NewJob {
     pub body: Vec<u8>,
     /// The body instead, if it is large.
     pub file: Option<Spooled>,
-    /// What tells this request from another one of the same id.
-    pub digest: [u8; 32],
+    /// What tells this request from another one of the same id, if that was chosen.
+    pub digest: Option<[u8; 32]>,
     pub rows: usize,
     /// Greater first.
     pub priority: i64,
@@ -89,6 +86,31 @@ pub struct NewJob {
     pub ttl_s: f64,
     /// Whom its end is told to.
     pub callback: Option<Destination>,
+}
+
+impl NewJob {
+    /// The record of the job, just taken in.
+    pub fn queued(&self, id: String, place: i64, created: f64) -> Record {
+        Record {
+            id,
+            model: self.model.clone(),
+            version: None,
+            state: State::Queued,
+            rows: self.rows as u64,
+            rows_done: 0,
+            priority: self.priority,
+            attempts: 0,
+            created,
+            started: None,
+            finished: None,
+            not_before: self.not_before,
+            deadline: self.deadline,
+            expires: None,
+            error: None,
+            callback: None,
+            place,
+        }
+    }
 }
 
 /// A job that was handed out to be scored.
@@ -241,48 +263,4 @@ fn put(text: &mut Vec<u8>, name: &str, value: &[u8]) {
     text.extend_from_slice(format!(",\"{name}\":").as_bytes());
     text.extend_from_slice(value);
     text.push(b'}');
-}
-
-/// Checks an id that a caller chose.
-///
-/// # Errors
-/// `malformed_request`.
-pub fn check_id(id: &str) -> Result<()> {
-    let bytes = id.as_bytes();
-    let fits = (1..=LIMIT_ID_BYTES).contains(&bytes.len())
-        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits {
-        return Ok(());
-    }
-    Err(Error::new(Code::MalformedRequest, "the job's id is of a form that is not allowed")
-        .hint("letters, digits, dots, underlines and dashes, a letter or digit first, 128 at most"))
-}
-
-/// An id for a job whose caller chose none: unique, and later ones are greater.
-///
-/// # Errors
-/// `internal` if the system gives no random bytes.
-pub fn make_id() -> Result<String> {
-    static SERVER: OnceLock<u64> = OnceLock::new();
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let server = match SERVER.get() {
-        Some(server) => *server,
-        None => {
-            let server = random()?;
-            *SERVER.get_or_init(|| server)
-        }
-    };
-    let milliseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    Ok(format!("{milliseconds:012x}{:08x}{server:016x}", COUNT.fetch_add(1, Ordering::Relaxed)))
-}
-
-fn random() -> Result<u64> {
-    let mut random = [0_u8; 8];
-    // SAFETY: the pointer and the length are those of one array, which the call fills.
-    let filled = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-    if usize::try_from(filled) != Ok(random.len()) {
-        return Err(Error::new(Code::Internal, "the system gives no random bytes"));
-    }
-    Ok(u64::from_le_bytes(random))
 }

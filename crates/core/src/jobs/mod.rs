@@ -1,7 +1,7 @@
 //! Asynchronous predictions: taken in durably, scored with everybody else's rows, kept until they are fetched.
 //!
-//! [`job`] says what a job is. [`store`] keeps them in one file, [`writer`] is the thread that writes it, [`reader`] looks into
-//! it; [`window`] and [`running`] are what memory knows beside the disk, and [`claim`] hands out from there, noting in
+//! [`job`] says what a job is, [`ids`] what it is called. [`store`] keeps them in one file, [`writer`] is the thread that writes it, [`reader`] looks into
+//! it, and [`checkpoint`] and [`disk`] keep that quick; [`window`] and [`running`] are what memory knows beside the disk, and [`claim`] hands out from there, noting in
 //! [`under_way`] what it hands out. [`run`] is the thread that has them scored: a job goes through the same reading, queue and
 //! engine as a request online. Large bodies and results are [`files`] beside the store: [`spool`] takes them in, [`large_jobs`]
 //! has them scored, [`large`] scores one. [`callbacks`] tells of a job's end.
@@ -12,6 +12,7 @@ mod claim;
 mod disk;
 pub mod files;
 mod folder;
+pub mod ids;
 pub mod job;
 mod large;
 mod large_jobs;
@@ -83,7 +84,7 @@ impl Jobs {
     pub fn start(folder: &Path, shared: &Arc<Shared>) -> Result<Self> {
         let (running, tally): (Arc<Running>, Arc<Tally>) = Default::default();
         let store = Store::open(folder, shared.settings.limit_jobs_bytes as u64, running.clone(), tally.clone())?;
-        let (files, reader) = (store.files.clone(), Mutex::new(Reader::open(folder, running.clone())?));
+        let (files, reader) = (store.files.clone(), Mutex::new(Reader::open(folder, &store)?));
         let ((writer, commands), (runner, events)) = (channel(), channel());
         let watchers: Arc<Watchers> = Arc::default();
         let called: Arc<AtomicBool> = Arc::default();

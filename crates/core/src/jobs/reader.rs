@@ -9,9 +9,10 @@ use crate::error::Result;
 use crate::exchange::Media;
 
 use super::files;
+use super::ids::Ids;
 use super::job::{Body, Record, State};
 use super::running::{Run, Running};
-use super::store::{FILE, STATEMENTS, failed, unknown};
+use super::store::{FILE, STATEMENTS, Store, failed, unknown};
 
 /// The columns of a record, in the order in which [`record`] reads them.
 pub const RECORD: &str = "id, model, version, state, rows, priority, attempts, created, started, finished, not_before, deadline, expires, error, place";
@@ -20,19 +21,20 @@ pub const RECORD_COLUMNS: usize = 15;
 
 pub struct Reader {
     pub(super) connection: Connection,
+    ids: Ids,
     running: Arc<Running>,
 }
 
 impl Reader {
-    /// Opens a store that is there.
+    /// Opens the file of a store beside its writer.
     ///
     /// # Errors
     /// `job_store_failed`.
-    pub fn open(folder: &Path, running: Arc<Running>) -> Result<Self> {
+    pub fn open(folder: &Path, store: &Store) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(folder.join(FILE), flags).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self { connection, running })
+        Ok(Self { connection, ids: store.ids.clone(), running: store.running.clone() })
     }
 
     /// A job's record, and its result if it has one.
@@ -52,14 +54,16 @@ impl Reader {
     }
 
     fn look(&self, id: &str) -> Result<(Record, Option<Body>)> {
-        let statement = format!("SELECT {RECORD}, output, iif(state = 2, body, NULL) FROM jobs WHERE id = ?1");
+        let place = self.ids.find(&self.connection, id)?.ok_or_else(unknown)?;
+        let statement = format!("SELECT {RECORD}, output, iif(state = 2, body, NULL) FROM jobs WHERE place = ?1");
         let mut find = self.connection.prepare_cached(&statement).map_err(failed)?;
         let read = |row: &Row<'_>| {
             let body: Option<Vec<u8>> = row.get(RECORD_COLUMNS + 1)?;
             let media = media(row.get(RECORD_COLUMNS)?);
             Ok((record(row)?, body.map(|bytes| Body { media, bytes })))
         };
-        find.query_row([id], read).optional().map_err(failed)?.ok_or_else(unknown)
+        let found = find.query_row([place], read).optional().map_err(failed)?;
+        found.filter(|(record, _)| record.id == id).ok_or_else(unknown)
     }
 
     /// The name of a job's files.

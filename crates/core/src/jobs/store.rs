@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::clock::now;
 use crate::error::{Code, Error, Result};
@@ -23,6 +23,7 @@ use super::claim::{READY, ready};
 use super::disk;
 use super::files::{self, Files, Spooled};
 use super::folder;
+use super::ids::{self, Ids};
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State};
 use super::reader::{RECORD, RECORD_COLUMNS, record};
 use super::room::Room;
@@ -36,7 +37,7 @@ pub const FILE: &str = "jobs.sqlite";
 /// Statements that a connection keeps prepared.
 pub const STATEMENTS: usize = 64;
 /// What `schema.sql` makes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Memory for pages, in KiB, told as SQLite wants it.
 const CACHE: i64 = -32_768;
 /// Most jobs that one transaction expires, removes, or makes ready that were put off.
@@ -46,8 +47,10 @@ const JOB_BYTES: u64 = 512;
 
 /// The writer's half of a store.
 pub struct Store {
-    pub(super) connection: Connection,
+    // Before the connection, which closes after it.
     checkpoint: Checkpoint,
+    pub(super) connection: Connection,
+    pub ids: Ids,
     pub(super) window: Window,
     pub(super) running: Arc<Running>,
     tally: Arc<Tally>,
@@ -91,15 +94,16 @@ impl Store {
                 .hint("give another folder with --jobs PATH, or --jobs off")
         };
         let lock = folder::own(folder).map_err(|e| unusable(&e.to_string()))?;
-        let connection = connect(folder).map_err(|e| unusable(&e.to_string()))?;
+        let connection = disk::connect(&folder.join(FILE)).map_err(|e| unusable(&e.to_string()))?;
         if let Some(wrong) = folder::stranger(&connection, VERSION).map_err(|e| unusable(&e.to_string()))? {
             return Err(unusable(&wrong));
         }
         set_up(&connection).map_err(|e| unusable(&e.to_string()))?;
-        let checkpoint = Checkpoint::start(&connection, folder).map_err(|e| unusable(&e.to_string()))?;
+        let checkpoint = Checkpoint::start(&connection, &folder.join(FILE)).map_err(|e| unusable(&e.to_string()))?;
         let (under_way, left) = UnderWay::open(folder).map_err(|e| unusable(&e.to_string()))?;
         let files = Arc::new(Files::open(folder, &connection, limit_bytes).map_err(|e| unusable(&e.parts().message))?);
         let mut store = Self {
+            ids: Ids::open(&connection).map_err(|e| unusable(&e.to_string()))?,
             connection,
             checkpoint,
             window: Window::default(),
@@ -135,8 +139,8 @@ impl Store {
         // Each by its index.
         let counts = "SELECT (SELECT count(*) FROM jobs WHERE state = 0) + (SELECT count(*) FROM jobs WHERE state = 1)";
         let unfinished = self.row(counts, [], |row| row.get(0))?.unwrap_or_default();
-        let last: Option<i64> = self.row("SELECT max(place) FROM jobs", [], |row| row.get(0))?.flatten();
-        self.next_place = last.unwrap_or(0) + 1;
+        let next = "SELECT max(next_place, (SELECT coalesce(max(place), 0) + 1 FROM jobs)) FROM store";
+        self.next_place = self.row(next, [], |row| row.get(0))?.unwrap_or(1);
         self.commit()?;
         // Only now that the tries are counted.
         self.under_way.write_anew(&[]).map_err(|e| unwritable(&e))?;
@@ -226,12 +230,20 @@ impl Store {
     /// `job_conflict` if another one has its id; `job_store_full`, `job_store_failed`.
     pub fn submit(&mut self, mut job: NewJob) -> Result<Record> {
         self.room.check(&self.connection)?;
+        if let Some(id) = job.id.as_deref().filter(|id| self.ids.place(id).is_some()) {
+            // The store would not know it from its own, of which it may be one.
+            return self.same(id, None).map_err(|error| match error.code() {
+                Code::UnknownJob => Error::new(Code::MalformedRequest, "ids of this form are the server's own")
+                    .hint("choose another id, or none"),
+                _ => error,
+            });
+        }
         let created = now();
         let is_put_off = job.not_before.is_some_and(|at| at > created);
         let place = self.next_place;
         let (input, output, rows) = (job.input as i64, job.output as i64, job.rows as u64);
         let added = self.execute(
-            "INSERT OR IGNORE INTO jobs (place, id, model, input, output, digest, rows, priority, state, created, not_before, deadline,
+            "INSERT OR IGNORE INTO jobs (place, chosen, model, input, output, digest, rows, priority, state, created, not_before, deadline,
              ttl_s, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 place,
@@ -251,8 +263,9 @@ impl Store {
             ],
         )?;
         if added == 0 {
-            return self.same(&job);
+            return self.same(job.id.as_deref().unwrap_or_default(), job.digest);
         }
+        let id = job.id.take().unwrap_or_else(|| self.ids.make(place));
         if let Some(to) = &job.callback {
             callbacks::insert(&self.connection, place, to)?;
         }
@@ -261,44 +274,26 @@ impl Store {
         self.effects.push(Effect::Submitted);
         let file = job.file.as_ref().map(|file| file.note(&self.connection, place)).transpose()?;
         self.effects.extend(job.file.take().map(Effect::Spooled));
-        let record = Record {
-            id: job.id.clone(),
-            model: job.model.clone(),
-            version: None,
-            state: State::Queued,
-            rows,
-            rows_done: 0,
-            priority: job.priority,
-            attempts: 0,
-            created,
-            started: None,
-            finished: None,
-            not_before: job.not_before,
-            deadline: job.deadline,
-            expires: None,
-            error: None,
-            callback: None,
-            place,
-        };
+        let record = job.queued(id.clone(), place, created);
         if !is_put_off {
-            self.waits_new(place, job, file);
+            self.waits_new(place, id, job, file);
         }
         Ok(record)
     }
 
     /// The job that has the id of another one already, if it is the same.
-    fn same(&self, job: &NewJob) -> Result<Record> {
-        let (found, digest) = self.find(&job.id)?.ok_or_else(unknown)?;
-        if digest == job.digest {
+    fn same(&self, id: &str, digest: Option<[u8; 32]>) -> Result<Record> {
+        let (found, its) = self.find(id)?.ok_or_else(unknown)?;
+        if its == digest && its.is_some() {
             return Ok(found);
         }
-        Err(Error::new(Code::JobConflict, format!("another job has the id {}", job.id))
+        Err(Error::new(Code::JobConflict, format!("another job has the id {id}"))
             .hint("choose another id; the same id is for sending the same request again"))
     }
 
     /// Lets a job that was just taken in be handed out, without a look at the disk.
-    fn waits_new(&mut self, place: i64, job: NewJob, file: Option<String>) {
-        let NewJob { id, model, input, output, body, deadline, priority, rows, .. } = job;
+    fn waits_new(&mut self, place: i64, id: String, job: NewJob, file: Option<String>) {
+        let NewJob { model, input, output, body, deadline, priority, rows, .. } = job;
         let job = Claimed { place, claim: 0, id, model, input, output, body, file, attempts: 1, deadline };
         let ready = Ready { job, rows: rows as u64, loaded: true };
         self.effects.push(Effect::Waits((Reverse(priority), place), Box::new(ready)));
@@ -388,7 +383,8 @@ impl Store {
     /// # Errors
     /// `unknown_job`, `job_conflict`, `job_store_failed`.
     pub fn call_back(&self, change: &callbacks::Change) -> Result<Record> {
-        change.write(&self.connection)?;
+        let (found, _) = self.find(change.job())?.ok_or_else(unknown)?;
+        change.write(&self.connection, found.place)?;
         self.find(change.job())?.map(|(record, _)| record).ok_or_else(unknown)
     }
 
@@ -414,6 +410,10 @@ impl Store {
         }
         let old = "DELETE FROM jobs WHERE place IN (SELECT place FROM jobs WHERE expires <= ?1 LIMIT ?2)";
         let removed = self.execute(old, params![at, AT_ONCE as u64])?;
+        if removed > 0 {
+            // Or the place of the last one would be given again by the next server, and with it an id.
+            self.execute("UPDATE store SET next_place = ?1", [self.next_place])?;
+        }
         self.effects.push(Effect::Unneeded(self.files.sweep(&self.connection)?));
         let more = removed.max(expired.len()) == AT_ONCE;
         Ok((expired, more))
@@ -434,28 +434,20 @@ impl Store {
         Ok(())
     }
 
-    fn find(&self, id: &str) -> Result<Option<(Record, [u8; 32])>> {
-        let find = format!("SELECT {RECORD}, digest FROM jobs WHERE id = ?1");
-        let found = self.row(&find, [id], |row| Ok((record(row)?, row.get(RECORD_COLUMNS)?)))?;
-        Ok(found.map(|(found, digest)| {
+    /// A job, and the digest of what was asked for if its id was chosen.
+    fn find(&self, id: &str) -> Result<Option<(Record, Option<[u8; 32]>)>> {
+        let Some(place) = self.ids.find(&self.connection, id)? else { return Ok(None) };
+        let find = format!("SELECT {RECORD}, digest FROM jobs WHERE place = ?1");
+        let found = self.row(&find, [place], |row| Ok((record(row)?, row.get(RECORD_COLUMNS)?)))?;
+        Ok(found.filter(|(found, _)| found.id == id).map(|(found, digest)| {
             let run = self.running.get(found.place);
             (found.shown(run), digest)
         }))
     }
 }
 
-/// Opens the file, or makes it.
-pub fn connect(folder: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    match disk::register() {
-        true => Connection::open_with_flags_and_vfs(folder.join(FILE), flags, disk::NAME),
-        // Only slower.
-        false => Connection::open_with_flags(folder.join(FILE), flags),
-    }
-}
-
 /// Makes a database that is empty, or is a store already, what the writer needs.
-fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection) -> std::result::Result<(), Box<dyn std::error::Error>> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let is_new = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -465,7 +457,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     // Or it would plan a statement anew for each value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if is_new {
-        connection.execute_batch(&format!("BEGIN; {} COMMIT;", include_str!("schema.sql")))?;
+        let schema = include_str!("schema.sql").replace("{mark}", &ids::random()?);
+        connection.execute_batch(&format!("BEGIN; {schema} COMMIT;"))?;
     }
     Ok(())
 }

@@ -259,7 +259,7 @@ async fn deliver(desk: Arc<Desk>, due: Due, body: Vec<u8>) {
         }
     };
     counter.fetch_add(1, Ordering::Relaxed);
-    note(&desk, Change::Tried { place, job, event, attempts, how }).await;
+    note(&desk, Change::Tried { job, event, attempts, how }).await;
     desk.bell.send(Event::Landed { place, host, why: refused });
 }
 

@@ -116,7 +116,7 @@ impl Callbacks {
             counters: counters.clone(),
             log: shared.log.clone(),
         };
-        let deliverer = Deliverer::new(Arc::new(desk), Reader::open(folder, store.running.clone())?, events);
+        let deliverer = Deliverer::new(Arc::new(desk), Reader::open(folder, store)?, events);
         let thread = std::thread::Builder::new()
             .name("monorail-callback".to_owned())
             .spawn(move || deliverer.work())

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::clock::now;
 use crate::error::{Code, Error, Result};
 
-use super::super::store::{failed, unknown};
+use super::super::store::failed;
 
 /// Where a job's end is to be told.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Due {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// An event was sent once more.
-    Tried { place: i64, job: String, event: String, attempts: u32, how: Tried },
+    Tried { job: String, event: String, attempts: u32, how: Tried },
     /// An event is to be sent anew, whatever became of it.
     Again { job: String },
 }
@@ -59,14 +59,14 @@ impl Change {
         }
     }
 
-    /// Writes it, within the transaction that is under way.
+    /// Writes it, for the job at a place, within the transaction that is under way.
     ///
     /// # Errors
     /// `job_conflict` if there is nothing to tell, or not yet; `job_store_failed`.
-    pub fn write(&self, connection: &Connection) -> Result<()> {
+    pub fn write(&self, connection: &Connection, place: i64) -> Result<()> {
         match self {
-            Self::Tried { place, event, attempts, how, .. } => write_tried(connection, *place, event, *attempts, how),
-            Self::Again { job } => write_again(connection, job),
+            Self::Tried { event, attempts, how, .. } => write_tried(connection, place, event, *attempts, how),
+            Self::Again { .. } => write_again(connection, place),
         }
     }
 }
@@ -126,12 +126,7 @@ fn write_tried(connection: &Connection, place: i64, event: &str, attempts: u32, 
     Ok(())
 }
 
-fn write_again(connection: &Connection, job: &str) -> Result<()> {
-    let place = connection
-        .prepare_cached("SELECT place FROM jobs WHERE id = ?1")
-        .map_err(failed)?
-        .query_row([job], |row| row.get::<_, i64>(0));
-    let place = place.optional().map_err(failed)?.ok_or_else(unknown)?;
+fn write_again(connection: &Connection, place: i64) -> Result<()> {
     let state = connection
         .prepare_cached("SELECT state FROM callbacks WHERE place = ?1")
         .map_err(failed)?

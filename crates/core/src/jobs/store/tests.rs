@@ -8,13 +8,13 @@ use crate::exchange::Media;
 
 fn job(id: &str) -> NewJob {
     NewJob {
-        id: id.to_owned(),
+        id: Some(id.to_owned()),
         model: "flights".to_owned(),
         input: Media::Json,
         output: Media::Arrow,
         file: None,
         body: id.as_bytes().to_vec(),
-        digest: [1; 32],
+        digest: Some([1; 32]),
         rows: 1,
         priority: 0,
         not_before: None,
@@ -33,7 +33,7 @@ fn open(folder: &tempfile::TempDir) -> Store {
 }
 
 fn reader(folder: &tempfile::TempDir, store: &Store) -> Reader {
-    Reader::open(folder.path(), store.running.clone()).unwrap()
+    Reader::open(folder.path(), store).unwrap()
 }
 
 /// Does some work in a transaction of its own.
@@ -84,7 +84,7 @@ fn the_same_request_again_is_the_same_job() {
     let mut store = open(&folder);
     let first = within(&mut store, |store| store.submit(job("a")).unwrap());
     assert_eq!(within(&mut store, |store| store.submit(job("a")).unwrap()).place, first.place);
-    let other = NewJob { digest: [2; 32], ..job("a") };
+    let other = NewJob { digest: Some([2; 32]), ..job("a") };
     assert_eq!(within(&mut store, |store| store.submit(other).unwrap_err()).code(), Code::JobConflict);
     assert_eq!(claim(&mut store).len(), 1);
 }
@@ -336,4 +336,31 @@ fn more_than_the_window_holds_come_in_their_order() {
     }
     let expected: Vec<i64> = std::iter::once(count + 1).chain(1..=count).collect();
     assert!(places == expected, "{} of {}", places.len(), expected.len());
+}
+
+#[test]
+fn a_job_without_an_id_gets_one_that_nobody_else_ever_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let nameless = || NewJob { id: None, ttl_s: 0.0, ..job("body") };
+    let mut store = open(&folder);
+    let [first, second] = within(&mut store, |store| [nameless(), nameless()].map(|job| store.submit(job).unwrap().id));
+    assert!(first < second);
+    assert_eq!(state(&folder, &store, &second), State::Queued);
+
+    // Who sends the id of another's job does not get it, and nobody takes one before its time.
+    let send = |store: &mut Store, id: &str| {
+        let job = NewJob { id: Some(id.to_owned()), ..nameless() };
+        within(store, |store| store.submit(job).unwrap_err().code())
+    };
+    assert_eq!(send(&mut store, &first), Code::JobConflict);
+    let later = store.ids.make(3);
+    assert_eq!(send(&mut store, &later), Code::MalformedRequest);
+
+    // The ids of jobs that are gone are not given again.
+    within(&mut store, |store| [&first, &second].map(|id| store.cancel(id).unwrap()));
+    within(&mut store, |store| store.sweep().unwrap());
+    drop(store);
+    let mut store = open(&folder);
+    assert_eq!(reader(&folder, &store).job(&second).unwrap_err().code(), Code::UnknownJob);
+    assert_eq!(within(&mut store, |store| store.submit(nameless()).unwrap().id), later);
 }

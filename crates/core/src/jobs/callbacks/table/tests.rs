@@ -26,12 +26,12 @@ fn within<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> T {
 fn submit(store: &mut Store, id: &str, callback: bool) {
     let job = NewJob {
         file: None,
-        id: id.to_owned(),
+        id: Some(id.to_owned()),
         model: "flights".to_owned(),
         input: Media::Json,
         output: Media::Json,
         body: b"{}".to_vec(),
-        digest: [1; 32],
+        digest: Some([1; 32]),
         rows: 1,
         priority: 0,
         not_before: None,
@@ -54,8 +54,8 @@ fn all_due(store: &Store) -> Vec<Due> {
 }
 
 fn tried(store: &mut Store, due: &Due, how: Tried) {
-    let (place, job, event) = (due.place, due.job.clone(), due.event.clone());
-    let change = Change::Tried { place, job, event, attempts: due.attempts + 1, how };
+    let (job, event) = (due.job.clone(), due.event.clone());
+    let change = Change::Tried { job, event, attempts: due.attempts + 1, how };
     within(store, |store| store.call_back(&change).unwrap());
 }
 
