@@ -17,9 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.authority import Authority
 from tests.support.bundles import publish_scorer, publish_slow
 from tests.support.process import ServerProcess
-from tests.support.receiver import Authority, Held, Manner, Receiver, answering, endless, sending
+from tests.support.receiver import Held, Manner, Receiver, answering, endless, sending
 from tests.support.waiting import wait_until
 
 import monorail as mr

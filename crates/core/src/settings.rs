@@ -261,6 +261,12 @@ settings! {
         "How often a message may be tried before it is a dead letter.";
     queue_ack_wait_s: f64 = 30.0, Form::Float { minimum: 0.1, maximum: 3_600.0 }, Serve,
         "How long a message may be with a server that says nothing before another one gets it.";
+    queue_ca_file: String = "off".to_owned(), Form::Text, Serve,
+        "Certificates in PEM of the authorities that sign the broker's; off takes the system's.";
+    queue_certificate_file: String = "off".to_owned(), Form::Text, Serve,
+        "Certificate in PEM that the server shows to a broker that asks for one; off shows none.";
+    queue_key_file: String = "off".to_owned(), Form::Text, Serve,
+        "Private key in PEM of queue_certificate_file; off if it is in the same file.";
     queue_reply_to: String = "off".to_owned(), Form::Text, Serve,
         "What a message's reply-to header must begin with to be followed; off follows none.";
     requests: String = "off".to_owned(), Form::Text, Model,

@@ -11,6 +11,7 @@ mod redis;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -25,6 +26,7 @@ use crate::settings::{ServeSettings, Settings};
 
 use message::{Delivery, Settled};
 pub use state::{Outcome, State, render};
+use tls::Tls;
 
 /// The word of a setting that is not said.
 const OFF: &str = "off";
@@ -37,6 +39,7 @@ const AUTO: &str = "auto";
 #[derive(Clone)]
 pub(crate) struct Config {
     pub url: String,
+    pub tls: Tls,
     /// The stream or subject that requests come from, and the one that replies go to.
     pub requests: String,
     pub replies: String,
@@ -187,6 +190,7 @@ pub(crate) fn plan(settings: &ServeSettings, models: &[&str]) -> Result<BTreeMap
 fn config(serve: &Settings, own: &Settings) -> Config {
     Config {
         url: serve.queue.clone(),
+        tls: Tls::from_settings(serve),
         requests: own.requests.clone(),
         replies: if own.replies == AUTO { format!("{}.replies", own.requests) } else { own.replies.clone() },
         group: serve.queue_group.clone(),
@@ -201,6 +205,7 @@ fn config(serve: &Settings, own: &Settings) -> Config {
 /// Refuses a road that others would take messages from.
 fn check(name: &str, config: &Config, others: &BTreeMap<String, Config>) -> Result<()> {
     let kind = consumer::Kind::of(&config.url)?;
+    config.tls.check(&config.url)?;
     if let Some(wrong) = [&config.requests, &config.replies].into_iter().find(|own| !kind.takes(own)) {
         return Err(invalid(
             format!("requests or replies of {name} cannot be called {wrong} in this broker"),

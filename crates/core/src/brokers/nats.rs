@@ -79,7 +79,7 @@ impl Broker for Nats {
     async fn connect(config: &Config) -> Result<Self> {
         let place = Place::read(&config.url)?;
         let (is_gone, gone) = watch::channel(None);
-        let client = place.connect(&config.consumer, is_gone).await?;
+        let client = place.connect(config, is_gone).await?;
         let jetstream = jetstream::new(client.clone());
         let (stream, consumer) = streams::ensure(&jetstream, config, &place).await?;
         let inbox = Subject::from(client.new_inbox());

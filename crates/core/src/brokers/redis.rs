@@ -13,10 +13,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, cmd};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind,
+    TlsCertificates, Value, cmd,
+};
 
 use super::message::{Delivery, Settled};
-use super::{Backlog, Broker, Config, Returned, state};
+use super::{Backlog, Broker, Config, Returned, Tls, state, tls};
 use crate::error::{Code, Error, Result};
 
 use entries::{EntryId, delivery, id, list, named, number, of_stream};
@@ -53,7 +56,7 @@ impl Broker for Redis {
     type Tag = EntryId;
 
     async fn connect(config: &Config) -> Result<Self> {
-        let client = client(&config.url)?;
+        let client = secured(client(&config.url)?, &config.tls)?;
         let place = client.get_connection_info().addr().to_string();
         let password = client.get_connection_info().redis_settings().password().map(str::to_owned);
         let timeouts = AsyncConnectionConfig::new()
@@ -333,9 +336,24 @@ pub fn client(url: &str) -> Result<Client> {
     })
 }
 
+/// A client that knows the broker by the authorities of the settings, and shows it our certificate.
+fn secured(client: Client, tls: &Tls) -> Result<Client> {
+    if !tls.is_asked() {
+        return Ok(client);
+    }
+    let pem = tls.load()?;
+    let own = pem.own.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+    let certificates = TlsCertificates { client_tls: own, root_cert: pem.authorities };
+    Client::build_with_tls(client.get_connection_info().clone(), certificates)
+        .map_err(|error| Error::new(Code::QueueUnavailable, error.to_string()).hint(state::HINT))
+}
+
 /// A failure of Redis or on the way there, without the password.
 fn fault(error: &RedisError, place: &str, password: Option<&str>) -> Error {
     let what = match error.kind() {
+        ErrorKind::Io if tls::is_refused(&error.to_string()) => {
+            return tls::refused("Redis", place, &error.to_string());
+        }
         ErrorKind::Io if error.is_timeout() => format!("Redis at {place} does not answer in time"),
         ErrorKind::Io => format!("Redis at {place} cannot be reached: {error}"),
         ErrorKind::AuthenticationFailed => format!("Redis at {place} refuses the user or the password"),

@@ -14,6 +14,7 @@ use crate::settings::ServeSettings;
 
 fn config() -> Config {
     Config {
+        tls: super::Tls::default(),
         url: "redis://127.0.0.1".to_owned(),
         requests: "flights.in".to_owned(),
         replies: "flights.out".to_owned(),

@@ -1,13 +1,13 @@
 //! Where NATS is and who we are there, read from the setting `queue`; and what its failures are called.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
-use super::super::state;
+use super::super::{Config, Tls, state, tls};
 use super::ANSWER_TIMEOUT;
 use crate::error::{Code, Error, Result};
 use crate::http::query::decoded;
@@ -15,8 +15,11 @@ use crate::http::query::decoded;
 /// How long a connection may take, and how often a silent one is asked whether it lives.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(5);
-/// The name in a URL's query that says where the file with a user's credentials is.
+/// The names in a URL's query that say where the file with a user's credentials is, or that with its key alone.
 const CREDENTIALS: &str = "credentials";
+const NKEY: &str = "nkey";
+/// How the seed of a user's key begins.
+const SEED: &str = "SU";
 
 /// Who we are to the broker.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ enum User {
     Token(String),
     /// The file of a JWT and its key.
     Credentials(PathBuf),
+    /// The file of a key's seed.
+    Key(PathBuf),
 }
 
 /// The servers of a setting, and who we are there. Not to be shown: it may hold a password.
@@ -48,7 +53,7 @@ impl Place {
             place.add(one.trim()).ok_or_else(|| {
                 Error::new(Code::SettingInvalid, "the setting queue is no URL of NATS").hint(
                     "write nats://HOST:PORT, nats://USER:PASSWORD@HOST:PORT, nats://TOKEN@HOST:PORT or \
-                     nats://HOST:PORT?credentials=FILE, several with commas between; tls:// is TLS",
+                     nats://HOST:PORT?credentials=FILE (or ?nkey=FILE), several with commas between; tls:// is TLS",
                 )
             })?;
         }
@@ -70,10 +75,12 @@ impl Place {
             self.user = user;
         }
         for (name, value) in url.query_pairs() {
-            if name != CREDENTIALS {
-                return None;
-            }
-            self.user = User::Credentials(PathBuf::from(value.into_owned()));
+            let file = PathBuf::from(value.into_owned());
+            self.user = match name.as_ref() {
+                CREDENTIALS => User::Credentials(file),
+                NKEY => User::Key(file),
+                _ => return None,
+            };
         }
         url.set_query(None);
         url.set_username("").ok()?;
@@ -89,18 +96,23 @@ impl Place {
     ///
     /// # Errors
     /// `queue_unavailable`.
-    pub async fn connect(&self, name: &str, gone: watch::Sender<Option<String>>) -> Result<Client> {
+    pub async fn connect(&self, config: &Config, gone: watch::Sender<Option<String>>) -> Result<Client> {
         let options = match &self.user {
             User::Nobody => ConnectOptions::new(),
             User::Password(user, password) => ConnectOptions::with_user_and_password(user.clone(), password.clone()),
             User::Token(token) => ConnectOptions::with_token(token.clone()),
-            User::Credentials(file) => ConnectOptions::with_credentials_file(file).await.map_err(|error| {
-                Error::new(Code::QueueUnavailable, format!("the file of credentials cannot be read: {error}"))
-                    .hint("mend what the setting queue says of it")
-            })?,
+            User::Credentials(file) => {
+                ConnectOptions::with_credentials_file(file).await.map_err(|error| unreadable("credentials", &error))?
+            }
+            User::Key(file) => {
+                let content = std::fs::read_to_string(file).map_err(|error| unreadable("a key", &error))?;
+                let seed = content.lines().map(str::trim).find(|line| line.starts_with(SEED));
+                let seed = seed.ok_or_else(|| unreadable("a key", &format!("no line of it begins with {SEED}")))?;
+                ConnectOptions::with_nkey(seed.to_owned())
+            }
         };
-        options
-            .name(name)
+        self.secured(options, &config.tls)?
+            .name(&config.consumer)
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(ANSWER_TIMEOUT))
             .ping_interval(PING)
@@ -128,6 +140,20 @@ impl Place {
             .map_err(|error| self.unreachable(&error))
     }
 
+    /// Has the broker known by the authorities of the settings, and shows it our certificate. Where either is said there
+    /// is no connection without TLS.
+    fn secured(&self, mut options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions> {
+        // The client reads them itself, and says less of what is wrong.
+        tls.load()?;
+        if let Some(authorities) = &tls.authorities {
+            options = options.add_root_certificates(authorities.clone());
+        }
+        if let Some(own) = &tls.own {
+            options = options.add_client_certificate(own.certificate.clone(), own.key.clone());
+        }
+        Ok(if tls.is_asked() { options.require_tls(true) } else { options })
+    }
+
     fn unreachable(&self, error: &ConnectError) -> Error {
         match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
@@ -139,6 +165,10 @@ impl Place {
                 let mut reason: &dyn std::error::Error = error;
                 while let Some(source) = reason.source() {
                     reason = source;
+                }
+                let reason = reason.to_string();
+                if tls::is_refused(&reason) {
+                    return tls::refused("NATS", &self.text, &reason);
                 }
                 self.error(&format!("cannot be reached: {reason}"))
             }
@@ -170,6 +200,11 @@ impl Place {
     }
 }
 
+fn unreadable(what: &str, why: &dyn Display) -> Error {
+    Error::new(Code::QueueUnavailable, format!("the file of {what} that the setting queue names cannot be read: {why}"))
+        .hint("mend the file, or what the setting says of it; the server goes on trying")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +221,8 @@ mod tests {
         assert!(matches!(token, Ok(User::Token(token)) if token == "secret"));
         let file = Place::read("nats://one?credentials=/a/b.creds").map(|place| place.user);
         assert!(matches!(file, Ok(User::Credentials(path)) if path == std::path::Path::new("/a/b.creds")));
+        let key = Place::read("nats://one?nkey=/a/b.nk").map(|place| place.user);
+        assert!(matches!(key, Ok(User::Key(path)) if path == std::path::Path::new("/a/b.nk")));
         for wrong in ["nats://", "ws://one", "nats://one?other=1", "nats://one:x"] {
             assert!(Place::read(wrong).is_err_and(|error| error.code() == Code::SettingInvalid), "{wrong}");
         }
