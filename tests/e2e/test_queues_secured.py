@@ -184,7 +184,7 @@ def test_a_user_of_redis_has_the_rights_that_the_guide_says(registry, tmp_path):
             assert "NOPERM" not in server.stderr
         # One that it has not is told.
         with start(registry, f"redis://ali:sesame@127.0.0.1:{broker.port}", requests="others.in") as server:
-            wait_log(server, "queue of slow", "queue_unavailable", "no permissions")
+            wait_log(server, "queue of slow", "queue_unavailable", "NoPerm")
 
 
 def test_users_of_nats_by_key_and_by_credentials(registry, tmp_path):

@@ -20,6 +20,8 @@ from typing import IO, ClassVar, Self
 
 #: Longest wait for a broker to become ready or to end.
 DEADLINE_S = 30.0
+#: Read before each test is given an environment without it.
+_OTHERS = os.environ.get("MONORAIL_TEST_BROKERS", "")
 #: How often another port is tried where somebody took the free one first.
 _TRIES = 5
 
@@ -189,9 +191,13 @@ class NatsServer(BrokerServer):
 
 
 def path_of(program: str) -> str:
-    """Where a broker's server is: beside this Python, where a wheel brought it, or on the path."""
+    """Where a broker's server is: beside this Python, where a wheel brought it, or on the path.
+
+    The folder of ``MONORAIL_TEST_BROKERS`` comes first, so that other versions can be tried.
+    """
     beside = os.path.dirname(sys.executable)
-    found = shutil.which(program, path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
+    folders = [_OTHERS, beside, os.environ.get("PATH", os.defpath)]
+    found = shutil.which(program, path=os.pathsep.join(folder for folder in folders if folder))
     if found is None:
         raise FileNotFoundError(f"{program} is missing: `make setup` brings it")
     return found

@@ -31,7 +31,7 @@ class NatsCaller:
     def __init__(self, url: str, requests: str = REQUESTS, replies: str = REPLIES) -> None:
         self.url, self.requests, self.replies_to = url, requests, replies
         self._loop = asyncio.new_event_loop()
-        self._client = self._run(nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.05))
+        self._client = self.run(nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.05))
         self.streams: Any = self._client.jetstream(timeout=5)
         #: What was read of streams, which nobody cuts.
         self._read: dict[str, list[Message]] = {}
@@ -57,7 +57,7 @@ class NatsCaller:
                 ]
                 await asyncio.gather(*sent)
 
-        self._run(send())
+        self.run(send())
         return identities
 
     def replies(self, count: int, *, deadline_s: float = 60.0) -> list[Message]:
@@ -88,7 +88,7 @@ class NatsCaller:
         for subject in subjects:
             if self._stream_of(subject) is None:
                 config = StreamConfig(name=subject.replace(".", "_"), subjects=[subject], retention=retention)
-                self._run(self.streams.add_stream(config))
+                self.run(self.streams.add_stream(config))
 
     def messages(self, subject: str) -> list[Message]:
         """All that the stream behind a subject holds."""
@@ -117,7 +117,7 @@ class NatsCaller:
                 await message.nak()
             await subscription.unsubscribe()
 
-        self._run(take())
+        self.run(take())
 
     def heard(self, subject: str, body: bytes, **headers: str) -> Message:
         """Send a request, and hear its reply on a subject that no stream keeps."""
@@ -130,7 +130,7 @@ class NatsCaller:
             await subscription.unsubscribe()
             return dict(message.headers or {}), message.data
 
-        return self._run(hear())
+        return self.run(hear())
 
     def length(self, subject: str) -> int:
         """How many messages that stream holds."""
@@ -138,7 +138,7 @@ class NatsCaller:
         return self._ask(lambda: self.streams.stream_info(name)).state.messages if name else 0
 
     def close(self) -> None:
-        self._run(self._client.close())
+        self.run(self._client.close())
         self._loop.close()
 
     def _stream_of(self, subject: str) -> str | None:
@@ -152,10 +152,11 @@ class NatsCaller:
         until = time.monotonic() + DEADLINE_S
         while True:
             try:
-                return self._run(question())
+                return self.run(question())
             except (nats.errors.Error, ServiceUnavailableError) as error:
                 if isinstance(error, NotFoundError) or time.monotonic() > until:
                     raise
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of something done with ``streams``."""
         return self._loop.run_until_complete(work)

@@ -112,6 +112,8 @@ struct Kept<B: Broker> {
     room: Notify,
     /// Whether no more messages are asked for.
     has_fetched: Cell<bool>,
+    /// What the broker's operator was told.
+    advice: RefCell<Option<String>>,
 }
 
 impl Road {
@@ -137,8 +139,13 @@ impl Road {
         let (post, mut letters) = unbounded_channel();
         let flights =
             Flights::new(self.config.clone(), self.state.clone(), self.shared.clone(), Arc::new(Post(post.clone())));
-        let kept: Kept<B> =
-            Kept { flights: RefCell::new(flights), post, room: Notify::new(), has_fetched: Cell::new(false) };
+        let kept: Kept<B> = Kept {
+            flights: RefCell::new(flights),
+            post,
+            room: Notify::new(),
+            has_fetched: Cell::new(false),
+            advice: RefCell::default(),
+        };
         let mut sending = Vec::new();
         let mut pause = FIRST_PAUSE;
         let mut over = pin!(self.until_over());
@@ -187,7 +194,19 @@ impl Road {
         sending: &mut Vec<Settled<B::Tag>>,
     ) -> Result<()> {
         let broker = B::connect(&self.config).await?;
+        // It is there when it takes what waits for it: one that is full is not.
+        if !sending.is_empty() {
+            broker.settle(sending).await?;
+            kept.flights.borrow_mut().done(sending);
+            sending.clear();
+        }
         self.note(None);
+        let advice = broker.advice();
+        if kept.advice.replace(advice.clone()) != advice {
+            advice
+                .iter()
+                .for_each(|text| self.shared.log.warning(format_args!("queue of {}: {text}", self.state.model)));
+        }
         {
             let mut fetching = pin!(self.fetch(&broker, kept));
             let mut settling = pin!(settle(&broker, kept, letters, sending));

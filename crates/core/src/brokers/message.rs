@@ -150,7 +150,7 @@ pub enum Target {
 }
 
 /// A message to publish.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     pub to: Target,
     pub headers: Vec<(Cow<'static, str>, Cow<'static, [u8]>)>,

@@ -101,6 +101,11 @@ pub(crate) trait Broker: Sized {
     /// `queue_unavailable`, with the reason and without the password.
     async fn connect(config: &Config) -> Result<Self>;
 
+    /// What its operator should know and change, if there is anything.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
     /// Waits for at most `wait` for messages, and takes at most `most`; also those that another server died with.
     async fn fetch(&self, most: usize, wait: Duration) -> Result<Vec<Delivery<Self::Tag>>>;
 

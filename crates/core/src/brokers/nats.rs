@@ -33,6 +33,8 @@ use messages::{Stored, Tag};
 pub use place::Place;
 pub use streams::is_subject;
 
+/// The least version of the broker.
+const LEAST: (i64, i64) = (2, 10);
 /// How long the broker keeps a pull whose messages have not come yet, and how often it says that it does.
 const PULL: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -80,6 +82,11 @@ impl Broker for Nats {
         let place = Place::read(&config.url)?;
         let (is_gone, gone) = watch::channel(None);
         let client = place.connect(config, is_gone).await?;
+        let (major, minor) = LEAST;
+        if !client.is_server_compatible(major, minor, 0) {
+            let message = format!("is {}, and too old: use {major}.{minor} or later", client.server_info().version);
+            return Err(place.error(&message));
+        }
         let jetstream = jetstream::new(client.clone());
         let (stream, consumer) = streams::ensure(&jetstream, config, &place).await?;
         let inbox = Subject::from(client.new_inbox());
@@ -292,6 +299,11 @@ impl Nats {
             let Some((one, publication)) = publications.get(number).filter(|_| of == round) else { continue };
             match messages::stored(&message) {
                 Stored::Yes => awaited.done(number),
+                // A place that a request asked for and that takes nothing holds up nobody else.
+                Stored::No(_) if matches!(publication.to, Target::Named(_)) && awaited.is_first(number) => {
+                    let publication = Publication { to: Target::Replies, ..Publication::clone(publication) };
+                    self.send(one, &publication, round, number).await?;
+                }
                 Stored::No(reason) => return Err(self.place.says(&reason)),
                 // The stream takes no message of that size, and says so once more if it takes none at all.
                 Stored::TooLarge if awaited.is_first(number) => {

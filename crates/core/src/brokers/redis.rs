@@ -4,6 +4,7 @@
 //! idle time set so that it is claimed when its pause is over: nothing about it is known outside Redis.
 
 mod entries;
+mod server;
 mod settling;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ use super::message::{Delivery, Settled};
 use super::{Backlog, Broker, Config, Returned, Tls, state, tls};
 use crate::error::{Code, Error, Result};
 
-use entries::{EntryId, delivery, id, list, named, number, of_stream};
+use entries::{EntryId, bytes, delivery, id, list, named, number, of_stream};
+use server::About;
 use settling::{ANSWER, Digests, SETTLE};
 
 const LEAVE: &str = include_str!("redis/leave.lua");
@@ -47,6 +49,7 @@ pub struct Redis {
     working: MultiplexedConnection,
     digests: RefCell<Digests>,
     leave: RefCell<String>,
+    about: About,
     /// When to look for messages that nobody says anything about, and for names that nobody uses.
     claim_at: Cell<Instant>,
     leave_at: Cell<Instant>,
@@ -68,7 +71,7 @@ impl Broker for Redis {
         };
         let (waiting, working) = (connect().await?, connect().await?);
         let now = Instant::now();
-        let redis = Self {
+        let mut redis = Self {
             config: config.clone(),
             place,
             password,
@@ -76,13 +79,24 @@ impl Broker for Redis {
             working,
             digests: RefCell::default(),
             leave: RefCell::default(),
+            about: About::default(),
             claim_at: Cell::new(now),
             leave_at: Cell::new(now + config.ack_wait),
         };
+        redis.about = redis.check_server().await?;
         redis.check_streams().await?;
         redis.join().await?;
         redis.load().await?;
         Ok(redis)
+    }
+
+    fn advice(&self) -> Option<String> {
+        let policy = self.about.evicts()?;
+        Some(format!(
+            "Redis at {} throws keys away when it is full (maxmemory-policy {policy}), with all messages that they hold; \
+             set it to noeviction",
+            self.place
+        ))
     }
 
     async fn fetch(&self, most: usize, wait: Duration) -> Result<Vec<Delivery<EntryId>>> {
@@ -180,6 +194,24 @@ impl Broker for Redis {
 }
 
 impl Redis {
+    /// Refuses a server that is too old. One that does not say what it is, is taken as it is.
+    async fn check_server(&self) -> Result<About> {
+        let info: std::result::Result<Value, _> = cmd("INFO").query_async(&mut self.working.clone()).await;
+        let about = match info {
+            Ok(info) => bytes(info).map(|info| About::read(&String::from_utf8_lossy(&info))).unwrap_or_default(),
+            // A right that a user need not have.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => About::default(),
+            Err(error) => return Err(self.fault(&error)),
+        };
+        match about.too_old() {
+            None => Ok(about),
+            Some(version) => {
+                let message = format!("Redis at {} is {version}, and too old", self.place);
+                Err(Error::new(Code::QueueUnavailable, message).hint("use Redis 6.2 or later, or Valkey"))
+            }
+        }
+    }
+
     /// Refuses names that hold something else than a stream.
     async fn check_streams(&self) -> Result<()> {
         let config = &self.config;
@@ -201,9 +233,21 @@ impl Redis {
         let mut create = cmd("XGROUP");
         create.arg("CREATE").arg(&self.config.requests).arg(&self.config.group).arg("0").arg("MKSTREAM");
         match create.query_async::<Value>(&mut self.working.clone()).await {
+            // One that is full makes none, and what it has can be answered, which makes room.
+            Err(error) if error.code() == Some("OOM") && self.has_group().await? => Ok(()),
             Err(error) if error.code() != Some("BUSYGROUP") => Err(self.fault(&error)),
             _ => Ok(()),
         }
+    }
+
+    async fn has_group(&self) -> Result<bool> {
+        let requests = &self.config.requests;
+        if self.ask(cmd("TYPE").arg(requests)).await? == Value::SimpleString("none".to_owned()) {
+            return Ok(false);
+        }
+        let groups = list(self.ask(cmd("XINFO").arg("GROUPS").arg(requests)).await?);
+        let own = Value::BulkString(self.config.group.clone().into_bytes());
+        Ok(groups.into_iter().map(named).any(|group| group.get("name") == Some(&own)))
     }
 
     async fn load(&self) -> Result<()> {

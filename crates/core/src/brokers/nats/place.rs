@@ -175,7 +175,8 @@ impl Place {
         }
     }
 
-    fn error(&self, what: &str) -> Error {
+    /// Something about the broker that keeps us from it.
+    pub fn error(&self, what: &str) -> Error {
         Error::new(Code::QueueUnavailable, format!("NATS at {} {what}", self.text)).hint(state::HINT)
     }
 

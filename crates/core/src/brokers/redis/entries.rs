@@ -46,7 +46,7 @@ impl ToRedisArgs for EntryId {
 }
 
 /// The text of a value that is some.
-fn bytes(value: Value) -> Option<Vec<u8>> {
+pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.into_bytes()),
