@@ -26,16 +26,17 @@ SENT_AT_ONCE = 500
 
 
 class NatsCaller:
-    """Sends requests to a subject and reads the replies. The stream of requests is there from the start."""
+    """Sends requests to a subject and reads the replies. The stream of requests is there if it is ``prepared``."""
 
-    def __init__(self, url: str, requests: str = REQUESTS, replies: str = REPLIES) -> None:
+    def __init__(self, url: str, requests: str = REQUESTS, replies: str = REPLIES, *, prepared: bool = True) -> None:
         self.url, self.requests, self.replies_to = url, requests, replies
         self._loop = asyncio.new_event_loop()
         self._client = self.run(nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.05))
         self.streams: Any = self._client.jetstream(timeout=5)
         #: What was read of streams, which nobody cuts.
         self._read: dict[str, list[Message]] = {}
-        self.prepare(requests, retention=RetentionPolicy.WORK_QUEUE)
+        if prepared:
+            self.prepare(requests, retention=RetentionPolicy.WORK_QUEUE)
 
     def send(self, body: bytes, **headers: str) -> str:
         """Send one request; gives what its reply is told by. A header's name is written with ``_`` for ``-``."""
