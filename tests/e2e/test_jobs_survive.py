@@ -19,6 +19,7 @@ from tests.support.process import ServerProcess, running
 from tests.support.raw import Stopwatch
 from tests.support.submitting import Numbers, Submitted
 from tests.support.waiting import wait_until
+from tests.support.workers import publish_worker
 
 import monorail as mr
 from monorail import errors
@@ -127,6 +128,15 @@ def test_rows_that_the_next_version_does_not_take(registry):
         assert caught.value.code in ("missing_column", "unknown_column")
         assert {detail["column"] for detail in caught.value.details} >= {"a", "b", "c", "amount"}
         assert (job.known.state, job.known.attempts) == ("failed", 1)
+
+
+def test_a_lost_worker_is_tried_again(tmp_path):
+    """Also where nothing else happens that a server could wake up for."""
+    publish_worker(tmp_path / "here", "worker", "Obedient")
+    with ServerProcess(tmp_path / "here", "worker", trust=True, threads=1) as server, mr.Client(server.url) as client:
+        job = client.submit("worker", {"x": 1.0, "do": f"die_once {tmp_path / 'died'}"})
+        assert job.result(60)["y"] == 1.0
+        assert job.known.attempts == 2
 
 
 # ---------------------------------------------------------------- stopped

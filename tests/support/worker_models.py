@@ -84,6 +84,12 @@ class Obedient:
     def do_kill(self, argument, batch):
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def do_die_once(self, argument, batch):
+        """Ends this worker, and none that comes after it: a file tells."""
+        if not Path(argument).exists():
+            Path(argument).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def do_leak(self, argument, batch):
         self.hoard.append(b"\1" * (int(argument) << 20))
 

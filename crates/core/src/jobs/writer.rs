@@ -13,7 +13,7 @@ use crate::log::Log;
 
 use super::callbacks::{Bell, Change};
 use super::claim::Handed;
-use super::job::{Finished, NewJob, Record};
+use super::job::{Ending, Finished, NewJob, Record};
 use super::relay::{self, ReplyTo};
 use super::run::Event;
 use super::store::Store;
@@ -146,6 +146,8 @@ impl Writer {
                 if self.store.finish(finished)? {
                     outcome.ended.push(finished.id.clone());
                 }
+                // The runner may have asked before this was written: it is to hear when the pause is over.
+                outcome.queued |= matches!(finished.how, Ending::Again { .. });
             }
             if sweep {
                 let late;
