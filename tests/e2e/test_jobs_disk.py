@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_slow
 from tests.support.preloaded import Disk, built
@@ -23,6 +25,8 @@ from monorail import errors
 #: Read before each test is given an environment without them.
 CUTS = int(os.environ.get("MONORAIL_TEST_CUTS", "4"))
 LATER_S = 3_600
+#: Of a job whose body and answer are files.
+LARGE_ROWS = 200_000
 SLOW_S = 0.2
 
 
@@ -31,9 +35,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built("disk", tmp_path_factory.mktemp("library"))
 
 
+def numbers() -> pa.Table:
+    return pa.table({"x": np.arange(LARGE_ROWS, dtype=float)})
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
     publish_slow(tmp_path / "here", "echo", busy_ms=0)
+    publish_slow(tmp_path / "here", "slow", busy_ms=5)
     return tmp_path / "here"
 
 
@@ -148,6 +157,26 @@ def test_answers_wait_until_the_disk_takes_them(registry, disk):
         assert job.result(60) == {"y": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"), [("full", "waits for room"), ("fail_write", "job_store_failed"), ("fail", "job_store_failed")]
+)
+def test_large_answers_wait_until_the_disk_takes_them(registry, disk, fault, told):
+    table = numbers()
+    with ServerProcess(registry, "slow", environment=disk.environment) as server, mr.Client(server.url) as client:
+        job = client.submit("slow", table, id="large")
+        wait_until("some of it is scored", lambda: job.status().rows_done > 0)
+        disk.switch(fault)
+        wait_until("its answer cannot be kept", lambda: told in server.stderr)
+        assert job.status().state in ("queued", "running")
+        disk.switch(fault, False)
+        assert job.result(60).column("y").equals(table.column("x"))
+        assert job.known.attempts == 1
+        server.kill()
+    disk.lose_power()
+    with ServerProcess(registry, "slow") as server, mr.Client(server.url) as client:
+        assert client.job("large").result(60).column("y").equals(table.column("x"))
+
+
 # ---------------------------------------------------------------- no power
 
 
@@ -181,3 +210,20 @@ def test_the_power_fails_when_the_store_is_new(registry, disk):
     disk.lose_power()
     with ServerProcess(registry, "echo") as server, mr.Client(server.url) as client:
         assert [job.id for job in client.jobs()] == ["first"]
+
+
+@pytest.mark.parametrize("survives", [None, random.Random(0)])
+def test_the_power_fails_beside_large_jobs(registry, disk, survives):
+    """What the store refers to is on the disk before it does: a body before its 202, an answer before its job's end."""
+    table = numbers()
+    with ServerProcess(registry, "echo", "slow", environment=disk.environment) as server:
+        with mr.Client(server.url) as client:
+            answer = client.submit("echo", table, id="answered").result(60)
+            client.submit("slow", table, id="taken")
+        server.kill()
+    disk.lose_power(survives)
+    with ServerProcess(registry, "echo", "slow") as server, mr.Client(server.url) as client:
+        assert {job.id for job in client.jobs()} == {"answered", "taken"}
+        assert client.job("answered").known.state == "succeeded"
+        assert client.job("answered").result(60) == answer
+        assert client.job("taken").result(60).column("y").equals(table.column("x"))

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_slow
 from tests.support.mounts import SmallDisk
@@ -114,6 +116,29 @@ def test_answers_wait_until_there_is_room(registry, disk):
         (disk.seen / "ballast").unlink()
         assert [job.result(60) for job in jobs] == [{"y": columns["x"]}] * len(jobs)
         assert {job.known.attempts for job in jobs} == {1}
+
+
+def test_a_large_answer_waits_until_there_is_room(registry, disk):
+    """The disk is taken while the answer's file is being written; what is there of it is gone on with."""
+    table = pa.table({"x": np.arange(300_000, dtype=float)})
+    publish_slow(disk.seen / "here", "slow", busy_ms=5)
+    with (
+        ServerProcess(disk.path / "here", "slow", jobs=disk.path / "jobs", prefix=disk.prefix) as server,
+        mr.Client(server.url) as client,
+    ):
+        job = client.submit("slow", table)
+        wait_until("some of it is scored", lambda: job.status().rows_done > 0)
+        fill(disk.seen / "ballast", leave_bytes=64 << 10)
+        wait_until("the answer finds no room", lambda: "waits for room" in server.stderr)
+        scored = job.status()
+        assert (scored.state, scored.rows_done < table.num_rows) == ("running", True)
+        assert server.predict("slow", {"x": 3}).json()["predictions"] == [{"y": 3.0}]
+        with pytest.raises(errors.OverloadedError):
+            client.submit("slow", table)
+        (disk.seen / "ballast").unlink()
+        assert job.result(60).column("y").equals(table.column("x"))
+        assert job.known.attempts == 1
+        assert server.stderr.count("waits for room") == 1
 
 
 def test_a_disk_that_may_not_be_written(registry, disk):

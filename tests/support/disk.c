@@ -9,6 +9,7 @@
  *   hold         a sync does not return while it is there
  *   fail         a sync fails with EIO
  *   fail_write   a write fails with EIO
+ *   full         a write fails with ENOSPC, half of it done
  * A byte is appended to `begun` when a sync begins, and to `synced` when it has succeeded.
  */
 #define _GNU_SOURCE
@@ -197,6 +198,16 @@ static ssize_t write_with(int fd, const struct iovec *parts, int count_of_parts,
   if (is_on("fail_write")) {
     errno = EIO;
     return -1;
+  }
+  struct iovec half = {parts[0].iov_base, parts[0].iov_len / 2};
+  if (is_on("full")) {
+    if (!half.iov_len) {
+      errno = ENOSPC;
+      return -1;
+    }
+    // The rest finds no room at the next call, or at the one after: a half of one byte is none.
+    parts = &half;
+    count_of_parts = 1;
   }
   pthread_mutex_lock(&lock);
   off_t start = place ? *place : lseek(fd, 0, SEEK_CUR);

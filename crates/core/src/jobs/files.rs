@@ -110,6 +110,11 @@ impl Files {
         fits
     }
 
+    /// Gives back the room for what could not be written.
+    pub fn give_room(&self, bytes: u64) {
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Where a body is.
     pub fn body(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.body"))
@@ -273,7 +278,8 @@ pub fn note_result(connection: &Connection, place: i64, bytes: u64) -> Result<()
 
 /// The error of a file that cannot be read or written.
 pub fn io_failed(path: &Path, error: &std::io::Error) -> Error {
-    let code = if error.kind() == std::io::ErrorKind::StorageFull { Code::JobStoreFull } else { Code::JobStoreFailed };
+    let is_full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    let code = if is_full { Code::JobStoreFull } else { Code::JobStoreFailed };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Error::new(code, format!("the file {name} of the job store cannot be read or written: {error}"))
         .hint("look at its disk")

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use crate::catalog::Served;
 use crate::clock;
 use crate::error::{Code, Error, Result};
 use crate::exchange::Media;
+use crate::log::Log;
 use crate::values::arrow_stream::StreamReader;
 use crate::values::json_out::JsonWriter;
 use crate::values::{arrow_in, arrow_out};
@@ -35,6 +36,8 @@ const AHEAD_ROWS: usize = 4_096;
 const READ_BYTES: usize = 256 * 1024;
 /// How long a part waits before it is tried again, and how long a job waits for room on the disk.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a job waits whose result the disk did not take.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How often a job that waits looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -49,18 +52,31 @@ pub struct Task {
     pub stopping: Arc<AtomicBool>,
     /// Most bytes of one record batch.
     pub limit_batch_bytes: usize,
+    pub log: Log,
 }
 
 /// Why a job is not scored to its end.
 enum Cut {
     /// The server stops, or nobody wants the job any more.
     Unwanted,
+    /// The disk does not take the result.
+    Disk(Error),
     Failed(Error),
 }
 
 impl From<Error> for Cut {
     fn from(error: Error) -> Self {
         Cut::Failed(error)
+    }
+}
+
+impl Cut {
+    /// What went wrong with the file of the result.
+    fn of_result(error: Error) -> Self {
+        match error.code() {
+            Code::JobStoreFull | Code::JobStoreFailed => Cut::Disk(error),
+            _ => Cut::Failed(error),
+        }
     }
 }
 
@@ -86,6 +102,11 @@ pub fn score(task: &Task) -> Ending {
             task.files.remove_now(&path);
             match cut {
                 Cut::Unwanted => Ending::Again { pause: Duration::ZERO, counted: false },
+                // As other answers do it waits until the disk takes it, however long that is.
+                Cut::Disk(error) => {
+                    task.log.error(format_args!("job {}: {error}", task.job.id));
+                    Ending::Again { pause: DISK_PAUSE, counted: false }
+                }
                 Cut::Failed(error) if error.code() == Code::DeadlineExceeded => Ending::Expired,
                 Cut::Failed(error) => Ending::Failed(error),
             }
@@ -123,7 +144,7 @@ impl<'a> Scoring<'a> {
         let deadline = clock::instant(task.job.deadline).map_err(|_| batcher::deadline_exceeded())?;
         // What an earlier try has left is counted no more.
         task.files.remove_now(path);
-        let output = Output::begin(task, path)?;
+        let output = Output::begin(task, path).map_err(Cut::of_result)?;
         let (sender, letters) = channel();
         Ok(Self {
             task,
@@ -165,12 +186,20 @@ impl<'a> Scoring<'a> {
         }
         self.output.end()?;
         self.flush()?;
-        Ok(self.output.settle(self.task)?)
+        self.output.settle(self.task).map_err(Cut::of_result)
     }
 
     /// Writes what was added, as soon as there is room.
     fn flush(&mut self) -> Result<(), Cut> {
-        while !self.output.flush(self.task)? {
+        let mut waits = false;
+        while !self.output.flush(self.task).map_err(Cut::of_result)? {
+            if !waits {
+                let id = &self.task.job.id;
+                self.task
+                    .log
+                    .warning(format_args!("the job store's disk is full: the result of job {id} waits for room"));
+            }
+            waits = true;
             std::thread::sleep(PAUSE);
             self.check()?;
         }
@@ -322,8 +351,16 @@ impl Output {
         if !task.files.make_room(self.pending.len() as u64) {
             return Ok(false);
         }
-        self.written += self.pending.len() as u64;
-        self.file.write_all(&self.pending).map_err(|e| io_failed(&task.files.result(&task.name), &e))?;
+        let bytes = self.pending.len() as u64;
+        if let Err(error) = self.file.write_all_at(&self.pending, self.written) {
+            task.files.give_room(bytes);
+            // What was written of it is counted nowhere; it is written over if this fails.
+            drop(self.file.set_len(self.written));
+            // Others were faster, or there is a quota.
+            let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            return if is_full { Ok(false) } else { Err(io_failed(&task.files.result(&task.name), &error)) };
+        }
+        self.written += bytes;
         self.pending.clear();
         Ok(true)
     }

@@ -90,6 +90,7 @@ impl LargeJobs {
             files: self.files.clone(),
             parts: parts.clone(),
             stopping: self.stopping.clone(),
+            log: self.shared.log.clone(),
             limit_batch_bytes: self.shared.settings.limit_body_bytes,
         };
         let runner = self.runner.clone();
