@@ -39,6 +39,29 @@ macro_rules! codes {
     };
 }
 
+/// How what has failed may succeed by itself, if it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heals {
+    /// The model takes no more for now: others are scored meanwhile.
+    Busy,
+    /// The model's workers are not up yet.
+    Away,
+    /// A worker ended on the way, perhaps because of these very rows.
+    Lost,
+}
+
+impl Code {
+    /// How it may heal; what is the input's own fault, or the engine's, does not.
+    pub const fn heals(self) -> Option<Heals> {
+        match self {
+            Code::Overloaded | Code::Draining => Some(Heals::Busy),
+            Code::NotReady => Some(Heals::Away),
+            Code::WorkerLost => Some(Heals::Lost),
+            _ => None,
+        }
+    }
+}
+
 codes! {
     MalformedRequest, "malformed_request", 400, "InputError", 1, "The HTTP request itself cannot be read.";
     MalformedJson, "malformed_json", 400, "InputError", 1, "The body is not JSON, or holds the words NaN or Infinity.";

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::batcher::{self, Call, Mailbox, Turn, deadline_exceeded};
 use crate::catalog::Served;
 use crate::clock;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Heals, Result};
 use crate::exchange;
 use crate::lifecycle::Shared;
 use crate::log::Access;
@@ -313,17 +313,17 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
     /// What becomes of a message that has no answer: another try, or an error reply.
     fn end(&mut self, delivery: Delivery<T>, request: Option<Request>, error: &Error) {
         let code = error.code();
-        let outcome = match code {
-            Code::Overloaded | Code::Draining | Code::NotReady => {
+        let outcome = match code.heals() {
+            Some(Heals::Busy | Heals::Away) => {
                 // The model's fault and not the message's: no try.
                 self.pause = Instant::now().checked_add(BUSY_PAUSE);
                 return self.put_off.push(delivery);
             }
-            Code::WorkerLost if delivery.attempts < self.config.attempts => {
+            Some(Heals::Lost) if delivery.attempts < self.config.attempts => {
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow(delivery.attempts.clamp(1, 12) - 1);
                 return self.give_back(delivery, pause);
             }
-            Code::DeadlineExceeded => Outcome::Expired,
+            _ if code == Code::DeadlineExceeded => Outcome::Expired,
             _ if code.status() < 500 => Outcome::Unprocessable,
             _ => Outcome::Failed,
         };

@@ -19,7 +19,7 @@ use arrow_ipc::writer::StreamWriter;
 use crate::batcher::{self, Answer, Call, Mailbox, Turn};
 use crate::catalog::Served;
 use crate::clock;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Heals, Result};
 use crate::exchange::Media;
 use crate::log::Log;
 use crate::values::arrow_stream::StreamReader;
@@ -272,9 +272,9 @@ impl<'a> Scoring<'a> {
 
     /// Tries a part again that failed of what may heal by itself.
     fn again(&mut self, number: u64, mut flight: Flight, error: Error) -> Result<(), Cut> {
-        let heals = matches!(error.code(), Code::NotReady | Code::WorkerLost | Code::Overloaded | Code::Draining);
-        flight.tries += u32::from(!matches!(error.code(), Code::Overloaded | Code::Draining));
-        if !heals || flight.tries >= ATTEMPTS {
+        let Some(heals) = error.code().heals() else { return Err(error.into()) };
+        flight.tries += u32::from(heals != Heals::Busy);
+        if flight.tries >= ATTEMPTS {
             return Err(error.into());
         }
         for _ in 0..1_u32 << flight.tries {

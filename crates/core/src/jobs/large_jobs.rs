@@ -13,7 +13,7 @@ use crate::lifecycle::Shared;
 use super::files::Files;
 use super::job::{Claimed, Ending, Finished};
 use super::large::{self, Task};
-use super::run::Event;
+use super::run::{Event, again_or_failed};
 use super::running::{Parts, Running, Work};
 
 /// Jobs scored at a time.
@@ -76,7 +76,7 @@ impl LargeJobs {
                 self.scored.insert(place);
                 None
             }
-            Err(error) => Some(job.ended(Ending::Failed(error))),
+            Err(error) => Some(again_or_failed(&job, error)),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::batcher::{self, Call, Mailbox, Turn};
 use crate::catalog::Served;
 use crate::clock;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Heals, Result};
 use crate::exchange;
 use crate::lifecycle::Shared;
 use crate::values::json_in::{Form, JsonReader};
@@ -260,16 +260,15 @@ impl Claimed {
 }
 
 /// What may heal by itself is tried again after a while; the input's own faults are not.
-fn again_or_failed(job: &Claimed, error: Error) -> Finished {
-    let heals = matches!(error.code(), Code::NotReady | Code::WorkerLost);
-    job.ended(match error.code() {
-        Code::DeadlineExceeded => Ending::Expired,
+pub(super) fn again_or_failed(job: &Claimed, error: Error) -> Finished {
+    job.ended(match error.code().heals() {
         // Others are scored meanwhile: its turn comes, however long that takes.
-        Code::Overloaded | Code::Draining => Ending::Again { pause: BUSY_PAUSE, counted: false },
-        _ if heals && job.attempts < ATTEMPTS => {
+        Some(Heals::Busy) => Ending::Again { pause: BUSY_PAUSE, counted: false },
+        Some(Heals::Away | Heals::Lost) if job.attempts < ATTEMPTS => {
             let pause = FIRST_PAUSE * (1 << job.attempts.min(ATTEMPTS).saturating_sub(1));
             Ending::Again { pause, counted: true }
         }
+        _ if error.code() == Code::DeadlineExceeded => Ending::Expired,
         _ => Ending::Failed(error),
     })
 }
