@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.js.api import RetentionPolicy
 from tests.support.brokers import BrokerServer, NatsServer, RedisServer
 from tests.support.bundles import publish_slow
 from tests.support.process import ServerProcess
@@ -206,3 +207,37 @@ def test_a_url_that_is_none_is_refused_and_not_shown(registry, url):
     assert done.returncode == 1
     assert "the setting queue" in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_what_is_deleted_in_redis_is_made_again(registry, broker, caller):
+    assert isinstance(caller, RedisCaller)
+    client = caller.client
+    with start(registry, broker.url) as server:
+        wait_connected(server)
+        for delete in (
+            lambda: client.delete("flights.in"),
+            lambda: client.xgroup_destroy("flights.in", "monorail"),
+            client.script_flush,
+            client.flushall,
+        ):
+            assert caller.reply(caller.send(body(1)))[0]["status"] == "200"
+            delete()
+        assert caller.reply(caller.send(body(1)))[0]["status"] == "200"
+
+
+@pytest.mark.parametrize("broker", ["nats"], indirect=True)
+def test_what_is_deleted_in_nats_is_made_again(registry, broker, caller):
+    assert isinstance(caller, NatsCaller)
+    streams = caller.streams
+    with start(registry, broker.url) as server:
+        wait_connected(server)
+        assert caller.reply(caller.send(body(1)))[0]["status"] == "200"
+        caller.run(streams.delete_consumer("flights_in", "monorail-flights_in"))
+        assert caller.reply(caller.send(body(2)))[0]["status"] == "200"
+        caller.run(streams.delete_stream("flights_in"))
+        caller.prepare("flights.in", retention=RetentionPolicy.WORK_QUEUE)
+        assert caller.reply(caller.send(body(3)))[0]["status"] == "200"
+        caller.run(streams.delete_stream("flights_out"))
+        caller.forget()
+        assert caller.reply(caller.send(body(4)))[0]["status"] == "200"

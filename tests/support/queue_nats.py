@@ -105,6 +105,10 @@ class NatsCaller:
             self._ask(lambda: read(name, known))
         return list(known)
 
+    def forget(self) -> None:
+        """Read streams anew: one was deleted, and another has its name."""
+        self._read.clear()
+
     def take_and_return(self, group: str, times: int) -> None:
         """Have the one request that waits given out so often to the group's consumer, and given back."""
 
