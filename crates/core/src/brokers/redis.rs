@@ -24,7 +24,7 @@ use super::{Backlog, Broker, Config, Returned, Tls, state, tls};
 use crate::error::{Code, Error, Result};
 
 use entries::{EntryId, bytes, delivery, id, list, named, number, of_stream};
-use server::About;
+use server::{About, are_together};
 use settling::{ANSWER, Digests, SETTLE};
 
 const LEAVE: &str = include_str!("redis/leave.lua");
@@ -194,7 +194,7 @@ impl Broker for Redis {
 }
 
 impl Redis {
-    /// Refuses a server that is too old. One that does not say what it is, is taken as it is.
+    /// Refuses a server that is too old, or a cluster that keeps our names apart. One that does not say what it is, is taken as it is.
     async fn check_server(&self) -> Result<About> {
         let info: std::result::Result<Value, _> = cmd("INFO").query_async(&mut self.working.clone()).await;
         let about = match info {
@@ -203,13 +203,17 @@ impl Redis {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => About::default(),
             Err(error) => return Err(self.fault(&error)),
         };
-        match about.too_old() {
-            None => Ok(about),
-            Some(version) => {
-                let message = format!("Redis at {} is {version}, and too old", self.place);
-                Err(Error::new(Code::QueueUnavailable, message).hint("use Redis 6.2 or later, or Valkey"))
-            }
+        if let Some(version) = about.too_old() {
+            let message = format!("Redis at {} is {version}, and too old", self.place);
+            return Err(Error::new(Code::QueueUnavailable, message).hint("use Redis 6.2 or later, or Valkey"));
         }
+        let Config { requests, replies, reply_to, .. } = &self.config;
+        if about.is_cluster && !are_together([requests, replies].into_iter().chain(reply_to).map(String::as_str)) {
+            let message = format!("Redis at {} is a cluster, and keeps {requests} and {replies} apart", self.place);
+            return Err(Error::new(Code::QueueUnavailable, message)
+                .hint("give requests, replies and queue_reply_to the same part in braces, such as {rent}.in"));
+        }
+        Ok(about)
     }
 
     /// Refuses names that hold something else than a stream.

@@ -9,6 +9,7 @@ pub struct About {
     version: Option<String>,
     policy: Option<String>,
     is_limited: bool,
+    pub is_cluster: bool,
 }
 
 impl About {
@@ -23,6 +24,7 @@ impl About {
             version: find("redis_version"),
             policy: find("maxmemory_policy"),
             is_limited: find("maxmemory").is_some_and(|bytes| bytes != "0"),
+            is_cluster: find("redis_mode").as_deref() == Some("cluster"),
         }
     }
 
@@ -40,6 +42,19 @@ impl About {
     pub fn evicts(&self) -> Option<&str> {
         self.policy.as_deref().filter(|policy| self.is_limited && policy.starts_with("allkeys"))
     }
+}
+
+/// Whether a cluster keeps all these names on one server, which is where a script can use them together: they have the same
+/// part in braces.
+pub fn are_together<'a>(names: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut tags = names.into_iter().map(tag);
+    let Some(Some(first)) = tags.next() else { return false };
+    tags.all(|tag| tag == Some(first))
+}
+
+fn tag(name: &str) -> Option<&str> {
+    let (_, rest) = name.split_once('{')?;
+    rest.split_once('}').map(|(tag, _)| tag).filter(|tag| !tag.is_empty())
 }
 
 #[cfg(test)]
@@ -63,5 +78,15 @@ mod tests {
         assert_eq!(said("7.0.15", "100", "noeviction").evicts(), None);
         assert_eq!(About::read("what is this").too_old(), None);
         assert_eq!(About::read("redis_version:unstable").too_old(), None);
+    }
+
+    #[test]
+    fn names_of_a_cluster_are_together_by_their_braces() {
+        assert!(are_together(["{flights}.in", "{flights}.out", "all.{flights}"]));
+        for names in
+            [["flights.in", "flights.out"], ["{flights}.in", "{rent}.out"], ["{flights}.in", "out"], ["{}.in", "{}.in"]]
+        {
+            assert!(!are_together(names), "{names:?}");
+        }
     }
 }
