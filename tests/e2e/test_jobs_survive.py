@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_scorer, publish_slow
 from tests.support.process import ServerProcess, running
@@ -137,6 +139,30 @@ def test_a_lost_worker_is_tried_again(tmp_path):
         job = client.submit("worker", {"x": 1.0, "do": f"die_once {tmp_path / 'died'}"})
         assert job.result(60)["y"] == 1.0
         assert job.known.attempts == 2
+
+
+def test_a_large_job_whose_worker_is_lost_goes_on(tmp_path):
+    """Only the part is tried again that the worker had: that is no other try of the job."""
+    publish_worker(tmp_path / "here", "worker", "Obedient")
+    rows = 150_000
+    orders = [""] * rows
+    orders[rows // 2] = f"die_once {tmp_path / 'died'}"
+    table = pa.table({"x": np.arange(rows, dtype=float), "do": orders})
+    with ServerProcess(tmp_path / "here", "worker", trust=True, threads=1) as server, mr.Client(server.url) as client:
+        job = client.submit("worker", table)
+        assert list((tmp_path / "here" / "jobs" / "files").iterdir())
+        assert job.result(60).column("y").equals(table.column("x"))
+        assert (tmp_path / "died").exists()
+        assert job.known.attempts == 1
+
+
+def test_a_job_for_a_busy_model_waits_for_its_turn(tmp_path):
+    publish_slow(tmp_path / "here", "slow", busy_ms=400)
+    limits: dict[str, Any] = {"max_batch_rows": 1, "max_queue_rows": 1, "threads": 1}
+    with ServerProcess(tmp_path / "here", "slow", **limits) as server, mr.Client(server.url) as client:
+        jobs = [client.submit("slow", {"x": i}) for i in range(4)]
+        assert [job.result(60) for job in jobs] == [{"y": float(i)} for i in range(4)]
+        assert {job.known.attempts for job in jobs} == {1}
 
 
 # ---------------------------------------------------------------- stopped
