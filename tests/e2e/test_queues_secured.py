@@ -16,13 +16,16 @@ from tests.support.brokers import BrokerServer, NatsServer, RedisServer, free_po
 from tests.support.bundles import publish_slow
 from tests.support.nats_users import USER, Key, Operator
 from tests.support.process import ServerProcess
-from tests.support.queues import BROKERS, RedisCaller, caller_of, wait_connected
+from tests.support.queues import BROKERS, NatsCaller, RedisCaller, caller_of, wait_connected
 from tests.support.waiting import wait_until
 from tests.support.workers import wait_log
 
 ROW = json.dumps({"x": 1.0}).encode()
 #: What Redis must allow a server of ``flights.in`` with replies to ``flights.out``; the guide says the same.
 RIGHTS = "~flights.* +@stream +@connection +type +set +time +evalsha +script|load"
+
+#: What NATS must allow beside its subjects.
+NATS_API = ("$JS.API.>", "$JS.ACK.>")
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +208,30 @@ def test_users_of_nats_by_key_and_by_credentials(registry, tmp_path):
             with start(registry, f"{broker.url}?{name}={tmp_path / 'away'}") as server:
                 wait_log(server, "queue of slow", "cannot be read")
             assert key.seed not in server.stderr
+
+
+def test_a_user_of_nats_has_the_rights_that_the_guide_says(registry, tmp_path):
+    def user(name: str, *publish: str) -> dict[str, Any]:
+        rights = {"publish": [*publish, *NATS_API], "subscribe": ["_INBOX.>"]}
+        return {"user": name, "password": "sesame", "permissions": rights}
+
+    users = [{"user": "all", "password": "all"}, user("ali", "flights.>"), user("eve", "flights.in.>")]
+    with (
+        NatsServer(tmp_path / "broker", authorization={"users": users}) as broker,
+        contextlib.closing(NatsCaller(f"nats://all:all@127.0.0.1:{broker.port}")) as caller,
+    ):
+        with start(registry, f"nats://ali:sesame@127.0.0.1:{broker.port}", queue_ack_wait_s=1) as server:
+            wait_connected(server)
+            for sent, status in ((ROW, "200"), (b"{", "400")):
+                assert caller.reply(caller.send(sent))[0]["status"] == status
+            assert server.stop() == 0
+            assert "Permissions" not in server.stderr
+        # One that it has not is told, and what it could not answer waits for another.
+        eve = f"nats://eve:sesame@127.0.0.1:{broker.port}"
+        with start(registry, eve, queue_ack_wait_s=1, drain_s=0.1) as server:
+            wait_connected(server)
+            identity = caller.send(ROW)
+            wait_log(server, "queue of slow", "queue_unavailable", "Permissions Violation", "flights.out")
+            wait_until("readiness is off", lambda: server.get("/health/ready").status == 503)
+        with start(registry, f"nats://ali:sesame@127.0.0.1:{broker.port}", queue_ack_wait_s=1):
+            assert caller.reply(identity)[0]["status"] == "200"
