@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +95,20 @@ def test_one_of_two_servers_is_killed(registry, broker, caller):
         wait_until("one name is left", lambda: names(caller) in (None, 1))
     # Whoever drains takes its name away.
     assert not names(caller)
+
+
+def test_a_server_that_was_held_still_answers_nothing_again(registry, broker, caller):
+    with start(registry, broker.url) as one, start(registry, broker.url) as other:
+        wait_connected(one)
+        wait_connected(other)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        wait_until("both share the work", lambda: answered(one) > 0 and answered(other) > 0)
+        os.kill(one.pid, signal.SIGSTOP)
+        wait_until("the other has answered all", lambda: caller.waiting() == 0)
+        os.kill(one.pid, signal.SIGCONT)
+        # What it had in hand is scored by both, and has one reply.
+        wait_until("it has sent what it had", lambda: answered(one) + answered(other) > MESSAGES)
+        check_answers(caller, identities)
 
 
 def test_the_broker_is_killed_and_comes_back(registry, broker, caller):

@@ -1,7 +1,7 @@
 //! The loop of one model's queue road: connects, takes messages while there is room, publishes replies, and connects again.
 //!
-//! While one batch of replies is on its way to the broker the next is written, and the next messages are asked for; so
-//! every round trip is about many messages, and none is waited for that something could be done meanwhile.
+//! While one batch of replies is on its way to the broker the next is written, and while messages are read the next ones are
+//! on their way; so every round trip is about many messages, and none is waited for that something could be done meanwhile.
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
@@ -19,13 +21,15 @@ use crate::error::Result;
 use crate::lifecycle::Shared;
 
 use super::flights::{Flights, Letters, Post};
-use super::message::Settled;
+use super::message::{Delivery, Settled};
 use super::nats::{self, Nats, Place};
 use super::redis::{self, Redis};
 use super::{Broker, Config, State, invalid};
 
 /// Longest time that a broker may hold back an answer when there are no messages: a draining server waits for it.
 const WAIT: Duration = Duration::from_millis(500);
+/// How many times messages are asked for before the first have come.
+const AHEAD: usize = 2;
 /// How often what waits is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long until a broker that is away is tried again: the first time, and at most.
@@ -110,6 +114,8 @@ struct Kept<B: Broker> {
     post: UnboundedSender<Letters>,
     /// There is room for more, or there may be.
     room: Notify,
+    /// Messages have come.
+    come: Notify,
     /// Whether no more messages are asked for.
     has_fetched: Cell<bool>,
     /// What the broker's operator was told.
@@ -143,6 +149,7 @@ impl Road {
             flights: RefCell::new(flights),
             post,
             room: Notify::new(),
+            come: Notify::new(),
             has_fetched: Cell::new(false),
             advice: RefCell::default(),
         };
@@ -211,8 +218,11 @@ impl Road {
             let mut fetching = pin!(self.fetch(&broker, kept));
             let mut settling = pin!(settle(&broker, kept, letters, sending));
             let mut keeping = pin!(self.keep(&broker, kept));
+            let mut starting = pin!(self.start(kept));
             poll_fn(|context| {
-                for ended in [fetching.as_mut().poll(context), keeping.as_mut().poll(context)] {
+                let ends =
+                    [fetching.as_mut().poll(context), keeping.as_mut().poll(context), starting.as_mut().poll(context)];
+                for ended in ends {
                     if ended.is_ready() {
                         return ended;
                     }
@@ -225,29 +235,55 @@ impl Road {
     }
 
     /// Takes messages while there is room for them and the server is not draining.
+    ///
+    /// While there are more than come at once, the next are asked for before the last have come: the broker never waits.
     async fn fetch<B: Broker>(&self, broker: &B, kept: &Kept<B>) -> Result<()> {
+        let ask = async |most: usize| (most, broker.fetch(most, WAIT).await);
+        let mut coming = FuturesOrdered::new();
+        let (mut asked, mut is_flowing) = (0, false);
         while !self.shared.is_draining() {
-            let room = kept.flights.borrow().room();
+            let room = kept.flights.borrow().room(asked);
             match room {
-                Ok(most) => {
-                    let deliveries = broker.fetch(most, WAIT).await?;
-                    if !deliveries.is_empty() {
-                        kept.flights.borrow_mut().start(deliveries);
-                        kept.wake();
-                    }
+                Ok(most) if coming.is_empty() || is_flowing && coming.len() < AHEAD => {
+                    asked += most;
+                    coming.push_back(ask(most));
+                    continue;
                 }
-                Err(Some(Duration::ZERO)) => {
+                Err(Some(Duration::ZERO)) if coming.is_empty() => {
                     kept.flights.borrow_mut().retry(false);
                     kept.wake();
                 }
                 // However it ends, there may be room.
-                Err(wait) => drop(tokio::time::timeout(wait.unwrap_or(WAIT), kept.room.notified()).await),
+                Err(wait) if coming.is_empty() => {
+                    drop(tokio::time::timeout(wait.unwrap_or(WAIT), kept.room.notified()).await);
+                }
+                _ => {}
+            }
+            if let Some((most, deliveries)) = coming.next().await {
+                asked -= most;
+                is_flowing = kept.take(deliveries?) >= most;
             }
         }
+        while let Some((_, deliveries)) = coming.next().await {
+            kept.take(deliveries?);
+        }
+        while kept.flights.borrow_mut().start_some() {}
         kept.has_fetched.set(true);
         kept.flights.borrow_mut().retry(true);
         kept.wake();
         pending().await
+    }
+
+    /// Reads messages that have come, some at a time: what has ended is sent in between.
+    async fn start<B: Broker>(&self, kept: &Kept<B>) -> Result<()> {
+        loop {
+            if kept.flights.borrow_mut().start_some() {
+                kept.wake();
+                tokio::task::yield_now().await;
+            } else {
+                kept.come.notified().await;
+            }
+        }
     }
 
     /// Says that messages are under way, and looks at what waits.
@@ -267,6 +303,16 @@ impl Road {
 }
 
 impl<B: Broker> Kept<B> {
+    /// Takes messages that have come; how many.
+    fn take(&self, deliveries: Vec<Delivery<B::Tag>>) -> usize {
+        let count = deliveries.len();
+        if count > 0 {
+            self.flights.borrow_mut().take(deliveries);
+            self.come.notify_one();
+        }
+        count
+    }
+
     /// Has it looked whether something has ended.
     fn wake(&self) {
         // The receiver lives as long as the road.

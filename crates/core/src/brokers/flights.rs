@@ -25,6 +25,8 @@ const ROWS: usize = 8_192;
 const BYTES: usize = 64 << 20;
 /// Messages asked for at once.
 const FETCH: usize = 1_024;
+/// Messages read before anything else is done.
+const START: usize = 256;
 /// How often a message may have been given out before it is scored alone: a server that ends over it then takes no other
 /// message along.
 const SHARED_ATTEMPTS: u32 = 2;
@@ -64,6 +66,8 @@ pub struct Flights<T> {
     reader: JsonReader,
     flights: HashMap<u64, Flight<T>>,
     next_ticket: u64,
+    /// Messages that have come and are not read yet.
+    fetched: VecDeque<Delivery<T>>,
     /// Messages that are scored alone, one by one.
     suspects: VecDeque<Delivery<T>>,
     /// Messages that the model had no room for, to be put in its queue again when the pause is over.
@@ -91,6 +95,7 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
             reader: JsonReader::default(),
             flights: HashMap::new(),
             next_ticket: 0,
+            fetched: VecDeque::new(),
             suspects: VecDeque::new(),
             put_off: Vec::new(),
             held: HashSet::new(),
@@ -105,14 +110,14 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
         }
     }
 
-    /// How many messages there is room for, and how long to wait if there is none.
+    /// How many messages there is room for beside those that were `asked` for, and how long to wait if there is none.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "small numbers"
     )]
-    pub fn room(&self) -> std::result::Result<usize, Option<Duration>> {
+    pub fn room(&self, asked: usize) -> std::result::Result<usize, Option<Duration>> {
         if let Some(left) = self.pause.map(|pause| pause.saturating_duration_since(Instant::now()))
             && left > Duration::ZERO
         {
@@ -121,12 +126,16 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
         if !self.put_off.is_empty() {
             return Err(Some(Duration::ZERO));
         }
-        let messages = MESSAGES.saturating_sub(self.held.len());
-        let rows = ROWS.saturating_sub(self.rows) as f64 / self.mean_rows.max(1.0);
-        let bytes = BYTES.saturating_sub(self.bytes) as f64 / self.mean_bytes.max(1.0);
-        let most = rows.min(bytes).ceil().min(FETCH as f64) as usize;
+        let coming = asked + self.fetched.len();
+        let held = self.held.len() + coming;
+        let rows = self.rows + (coming as f64 * self.mean_rows) as usize;
+        let bytes = self.bytes + (coming as f64 * self.mean_bytes) as usize;
         // A quarter at least: many small fetches cost as many round trips.
-        let full = self.held.len() > MESSAGES / 4 * 3 || self.rows > ROWS / 4 * 3 || self.bytes > BYTES / 4 * 3;
+        let full = held > MESSAGES / 4 * 3 || rows > ROWS / 4 * 3 || bytes > BYTES / 4 * 3;
+        let messages = MESSAGES.saturating_sub(held);
+        let rows = ROWS.saturating_sub(rows) as f64 / self.mean_rows.max(1.0);
+        let bytes = BYTES.saturating_sub(bytes) as f64 / self.mean_bytes.max(1.0);
+        let most = rows.min(bytes).ceil().min(FETCH as f64) as usize;
         if full || !self.suspects.is_empty() {
             return Err(None);
         }
@@ -135,12 +144,12 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
 
     /// All that the broker must hear of before `ack_wait` is over.
     pub fn held(&self) -> Vec<T> {
-        self.held.iter().cloned().collect()
+        self.held.iter().chain(self.fetched.iter().map(|delivery| &delivery.tag)).cloned().collect()
     }
 
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.fetched.is_empty()
     }
 
     /// What has ended since the last call, to be sent.
@@ -161,8 +170,21 @@ impl<T: Clone + Eq + std::hash::Hash + std::fmt::Display> Flights<T> {
         }
     }
 
+    /// Takes messages that have come.
+    pub fn take(&mut self, deliveries: Vec<Delivery<T>>) {
+        self.fetched.extend(deliveries);
+    }
+
+    /// Reads some of the messages that have come; whether there were any.
+    pub fn start_some(&mut self) -> bool {
+        let count = self.fetched.len().min(START);
+        let some: Vec<_> = self.fetched.drain(..count).collect();
+        self.start(some);
+        count > 0
+    }
+
     /// Puts the rows of messages in the model's queue.
-    pub fn start(&mut self, deliveries: Vec<Delivery<T>>) {
+    fn start(&mut self, deliveries: Vec<Delivery<T>>) {
         if deliveries.is_empty() {
             return;
         }

@@ -7,7 +7,7 @@ local function is_before(a, b)
   a_ms, a_seq, b_ms, b_seq = tonumber(a_ms), tonumber(a_seq), tonumber(b_ms), tonumber(b_seq)
   return a_ms < b_ms or (a_ms == b_ms and a_seq < b_seq)
 end
-if #done > 0 and #redis.call('XINFO', 'GROUPS', KEYS[1]) == 1 then
+if #done > 0 and is_alone then
   local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
   local pending = redis.call('XPENDING', KEYS[1], group)[2]
   local last = done[#done]

@@ -10,6 +10,7 @@ for k = 2, #KEYS do
   local kind = redis.call('TYPE', KEYS[k]).ok
   place[k] = (kind == 'none' or kind == 'stream') and KEYS[k] or KEYS[2]
 end
+local is_alone = #redis.call('XINFO', 'GROUPS', KEYS[1]) == 1
 local done = {}
 local at = 4
 while at <= #ARGV do

@@ -89,11 +89,30 @@ fn answer(config: &Config, digests: &Digests, words: &[Header], part: &[&One]) -
     for (name, value) in words {
         call.arg(name.as_bytes()).arg(value.as_ref());
     }
-    for one in part {
-        let id = one.reply.headers.first().map_or(&[][..], |(_, id)| id.as_ref());
-        call.arg(one.tag).arg(id).arg(one.reply.body.as_slice());
-    }
+    let told: Vec<&[u8]> =
+        part.iter().map(|one| one.reply.headers.first().map_or(&[][..], |(_, id)| id.as_ref())).collect();
+    let ids: Vec<String> = part.iter().map(|one| one.tag.to_string()).collect();
+    let is_same = ids.iter().zip(&told).all(|(id, told)| id.as_bytes() == *told);
+    call.arg(packed(ids.iter().map(String::as_bytes)));
+    call.arg(packed(if is_same { &[] } else { told.as_slice() }.iter().copied()));
+    call.arg(packed(part.iter().map(|one| one.reply.body.as_slice())));
     call
+}
+
+/// Texts as one MessagePack list.
+fn packed<'a>(texts: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    // Five bytes say how long something is.
+    let mut list = Vec::with_capacity(5 + texts.clone().map(|text| text.len() + 5).sum::<usize>());
+    // What is over four gigabytes is over every limit of Redis.
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    list.push(0xdd);
+    list.extend(length(texts.len()));
+    for text in texts {
+        list.push(0xdb);
+        list.extend(length(text.len()));
+        list.extend(text);
+    }
+    list
 }
 
 fn settle(config: &Config, digests: &Digests, part: &[&One]) -> Cmd {
