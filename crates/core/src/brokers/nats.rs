@@ -57,6 +57,7 @@ pub struct Nats {
     consumer: PullConsumer,
     /// What ids of replies are unique in.
     scope: String,
+    replies: Subject,
     /// Where pulled messages come, and those of them that nobody has fetched yet.
     inbox: Subject,
     pulled: Mutex<Subscriber>,
@@ -95,6 +96,7 @@ impl Broker for Nats {
         let stored = client.subscribe(format!("{receipts}.*.*")).await.map_err(|error| place.fault(&error))?;
         Ok(Self {
             scope: format!("{}.{}", config.requests, config.group),
+            replies: Subject::from(config.replies.as_str()),
             config: config.clone(),
             place,
             client,
@@ -269,14 +271,16 @@ impl Nats {
     /// Publishes the replies and dead letters of some messages, and waits until all are stored.
     async fn publish(&self, settled: &[Settled<Tag>]) -> Result<()> {
         let mut stored = self.stored.lock().await;
-        let round = self.round.get() + 1;
-        self.round.set(round);
         let publications: Vec<_> = settled
             .iter()
             .flat_map(|one| {
                 std::iter::once(&one.reply).chain(&one.dead_letter).map(move |publication| (one, publication))
             })
             .collect();
+        if self.publish_plain(&mut stored, &publications).await? {
+            return Ok(());
+        }
+        let round = self.next_round();
         let mut awaited = Awaited::new(publications.len());
         for (number, (one, publication)) in publications.iter().enumerate() {
             let fits = messages::size(publication, &self.scope) <= self.client.max_payload();
@@ -290,10 +294,7 @@ impl Nats {
             }
         }
         while awaited.left > 0 {
-            let message = match coop::unconstrained(stored.next()).now_or_never() {
-                Some(message) => message.ok_or_else(|| self.lost())?,
-                None => timeout(ANSWER_TIMEOUT, self.next(&mut stored)).await.map_err(|_| self.place.silent())??,
-            };
+            let message = self.receipt(&mut stored).await?;
             let Some((of, number)) = messages::receipt(&message.subject) else { continue };
             // A round that was given up may still be answered.
             let Some((one, publication)) = publications.get(number).filter(|_| of == round) else { continue };
@@ -315,15 +316,58 @@ impl Nats {
         Ok(())
     }
 
+    /// Publishes what goes where all replies go, and waits until the broker has stored as many; whether it has stored all.
+    ///
+    /// All acknowledgements come under one subject, since the broker looks up each subject that it has not just seen. Which
+    /// message it is that one is not stored for cannot be told then. All are published once more in that case, and the broker
+    /// drops those that it has.
+    async fn publish_plain(&self, stored: &mut Subscriber, publications: &[Sent<'_>]) -> Result<bool> {
+        let is_plain = |publication: &Publication| {
+            publication.to == Target::Replies && messages::size(publication, &self.scope) <= self.client.max_payload()
+        };
+        if !publications.iter().all(|(_, publication)| is_plain(publication)) {
+            return Ok(false);
+        }
+        let round = self.next_round();
+        for (one, publication) in publications {
+            self.send(one, publication, round, 0).await?;
+        }
+        let mut left = publications.len();
+        while left > 0 {
+            let message = self.receipt(stored).await?;
+            if messages::receipt(&message.subject).is_some_and(|(of, _)| of == round) {
+                match messages::stored(&message) {
+                    Stored::Yes => left -= 1,
+                    Stored::TooLarge | Stored::No(_) => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn next_round(&self) -> u64 {
+        let round = self.round.get() + 1;
+        self.round.set(round);
+        round
+    }
+
+    /// The next acknowledgement of what was published.
+    async fn receipt(&self, stored: &mut Subscriber) -> Result<Message> {
+        match coop::unconstrained(stored.next()).now_or_never() {
+            Some(message) => message.ok_or_else(|| self.lost()),
+            None => timeout(ANSWER_TIMEOUT, self.next(stored)).await.map_err(|_| self.place.silent())?,
+        }
+    }
+
     /// Publishes a message; whether the broker says when it is stored.
     async fn send(&self, settled: &Settled<Tag>, publication: &Publication, round: u64, number: usize) -> Result<bool> {
         let (subject, is_kept) = match &publication.to {
-            Target::Replies => (self.config.replies.clone(), true),
-            Target::Unprocessable => (self.config.unprocessable(), true),
-            Target::Failed => (self.config.failed(), true),
+            Target::Replies => (self.replies.clone(), true),
+            Target::Unprocessable => (self.config.unprocessable().into(), true),
+            Target::Failed => (self.config.failed().into(), true),
             // What is no subject is answered where all replies are.
-            Target::Named(name) if !streams::is_subject(name) => (self.config.replies.clone(), true),
-            Target::Named(name) => (name.clone(), self.is_kept(name).await?),
+            Target::Named(name) if !streams::is_subject(name) => (self.replies.clone(), true),
+            Target::Named(name) => (Subject::from(name.as_str()), self.is_kept(name).await?),
         };
         let headers = messages::headers(settled, publication, &self.scope);
         let body = Bytes::copy_from_slice(&publication.body);
@@ -359,6 +403,9 @@ impl Nats {
         self.client.publish(tag.ack.clone(), kind.into()).await.map_err(|error| self.place.fault(&error))
     }
 }
+
+/// A message to publish, and what it settles.
+type Sent<'a> = (&'a Settled<Tag>, &'a Publication);
 
 /// What of a round has not been acknowledged.
 struct Awaited {

@@ -1,6 +1,7 @@
 //! Messages of JetStream: what a delivery's reply subject tells, headers read and written, and what the broker says of
 //! what we publish.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -93,16 +94,23 @@ pub fn headers(settled: &Settled<Tag>, publication: &Publication, scope: &str) -
         Some(id) => format!("{scope}.{id}{dead}"),
         None => format!("{scope}.{}{dead}", settled.tag),
     };
-    append(&mut headers, ID, &id);
+    append(&mut headers, Cow::Borrowed(ID), &id);
     for (name, value) in &publication.headers {
-        append(&mut headers, name, &String::from_utf8_lossy(value));
+        append(&mut headers, name.clone(), &String::from_utf8_lossy(value));
     }
     headers
 }
 
 /// Appends a header, as far as the protocol can carry it.
-fn append(headers: &mut HeaderMap, name: &str, value: &str) {
-    let Ok(name) = HeaderName::from_str(name) else { return };
+fn append(headers: &mut HeaderMap, name: Cow<'static, str>, value: &str) {
+    let name = match name {
+        // A name of ours is one.
+        Cow::Borrowed(name) => HeaderName::from_static(name),
+        Cow::Owned(name) => match HeaderName::from_str(&name) {
+            Ok(name) => name,
+            Err(_) => return,
+        },
+    };
     let value = HeaderValue::from_str(value).or_else(|_| HeaderValue::from_str(&value.replace(['\r', '\n'], " ")));
     if let Ok(value) = value {
         headers.append(name, value);
