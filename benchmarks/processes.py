@@ -16,6 +16,15 @@ from pathlib import Path
 #: How long a server may take to answer at first.
 START_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: A program that uses a core for a second, and says which share of it it had.
+_SPIN = """
+import time
+until = time.perf_counter() + 1.0
+used = time.process_time()
+while time.perf_counter() < until:
+    pass
+print(time.process_time() - used)
+"""
 
 
 def monorail(*arguments: str) -> list[str]:
@@ -33,6 +42,15 @@ def two_cores(what_for: str) -> list[int]:
     if len(cores) < 2:
         raise SystemExit(f"two cores are needed: {what_for}")
     return cores
+
+
+def granted(cores: Sequence[int]) -> float:
+    """How many cores these are worth where all are busy at once: a virtual machine may have less than it shows."""
+    spinning = [
+        subprocess.Popen(pinned(core, [sys.executable, "-c", _SPIN]), stdout=subprocess.PIPE, text=True)
+        for core in cores
+    ]
+    return sum(float(process.communicate()[0]) for process in spinning)
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:

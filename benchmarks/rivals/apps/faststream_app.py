@@ -1,8 +1,10 @@
 """A FastStream worker with batch subscription that calls ONNX Runtime once a batch, as a careful author would.
 
-Messages hold one record of named numbers each; what is parsed is FastStream's own work. Replies go out together: in
-one pipeline to Redis, side by side to NATS. Runs in the rivals' environment. `GRAPH` names the ONNX file, `COLUMNS` the
-columns in its order, `BROKER` the address, `REQUESTS` and `REPLIES` the streams, `BATCH` how many messages at most.
+Messages hold one record of named numbers each, which are not checked; what is parsed is FastStream's own work. Replies
+go out together: in one pipeline to Redis, side by side to NATS. The pipeline is not the one that FastStream gives its
+subscribers: that is a transaction, and answers a fifth fewer. Runs in the environment of the rivals. `GRAPH`
+names the ONNX file, `COLUMNS` the columns in its order, `BROKER` the address, `REQUESTS` and `REPLIES` the streams,
+`BATCH` how many messages at most.
 """
 
 from __future__ import annotations
