@@ -106,7 +106,7 @@ fn unusable(setting: &str, path: &Path, why: &dyn Display) -> String {
 
 /// Whether a failure on the way to a broker is one of certificates, which TLS calls by these words.
 pub fn is_refused(reason: &str) -> bool {
-    ["certificate", "CertificateRequired", "UnknownCA"].iter().any(|word| reason.contains(word))
+    ["certificate", "fatal alert"].iter().any(|words| reason.contains(words))
 }
 
 /// A broker that we do not trust, or that does not trust us.
