@@ -11,6 +11,7 @@ use rusqlite::{Row, params};
 use crate::clock::now;
 use crate::error::Result;
 
+use super::ids::id;
 use super::job::{ATTEMPTS_TOGETHER, Claimed};
 use super::reader::media;
 use super::running::Run;
@@ -18,9 +19,13 @@ use super::store::{AT_ONCE, Store, unwritable};
 use super::window::{FILL, Ready, Turn};
 
 /// A job that may be handed out, by its place. A long body is left on the disk until its turn has come.
-pub const READY: &str = "SELECT place, id, model, input, output, attempts, deadline, rows, priority,
-    iif(length(body) <= 16384, body, NULL),
-    iif(length(body) = 0, (SELECT name FROM files WHERE files.place = jobs.place), NULL) FROM jobs WHERE place = ?1 AND state = 0";
+pub const READY: &str = concat!(
+    "SELECT place, ",
+    id!(),
+    ", model, input, output, attempts, deadline, rows, priority, iif(length(body) <= 16384, body, NULL),
+     iif(length(body) = 0, (SELECT name FROM files WHERE files.place = jobs.place), NULL)
+     FROM jobs WHERE place = ?1 AND state = 0"
+);
 
 /// Reads the columns of [`READY`].
 pub fn ready(row: &Row<'_>) -> rusqlite::Result<(Turn, Ready)> {

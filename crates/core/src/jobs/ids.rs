@@ -11,6 +11,14 @@ const LIMIT_BYTES: usize = 128;
 /// Digits of a place in an id.
 const PLACE_DIGITS: usize = 16;
 
+/// The id of a row of `jobs`, in a statement: no column, as SQLite would work it out for each row it writes.
+macro_rules! id {
+    () => {
+        "coalesce(chosen, printf('%016x', place) || (SELECT mark FROM store))"
+    };
+}
+pub(super) use id;
+
 /// How a store makes its ids: a job's place and the store's mark, both as hexadecimal digits. Later ones are greater.
 #[derive(Clone, Debug)]
 pub struct Ids {

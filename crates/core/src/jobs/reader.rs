@@ -9,13 +9,16 @@ use crate::error::Result;
 use crate::exchange::Media;
 
 use super::files;
-use super::ids::Ids;
+use super::ids::{Ids, id};
 use super::job::{Body, Record, State};
 use super::running::{Run, Running};
 use super::store::{FILE, STATEMENTS, Store, failed, unknown};
 
 /// The columns of a record, in the order in which [`record`] reads them.
-pub const RECORD: &str = "id, model, version, state, rows, priority, attempts, created, started, finished, not_before, deadline, expires, error, place";
+pub const RECORD: &str = concat!(
+    id!(),
+    ", model, version, state, rows, priority, attempts, created, started, finished, not_before, deadline, expires, error, place"
+);
 /// How many columns those are.
 pub const RECORD_COLUMNS: usize = 15;
 

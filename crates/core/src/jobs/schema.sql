@@ -4,7 +4,6 @@ CREATE TABLE jobs (
     place INTEGER PRIMARY KEY,
     -- The id, if the caller chose one; else the place tells it.
     chosen TEXT,
-    id TEXT AS (coalesce(chosen, printf('%016x', place) || '{mark}')),
     model TEXT NOT NULL,
     input INTEGER NOT NULL,
     output INTEGER NOT NULL,

@@ -23,7 +23,7 @@ use super::claim::{READY, ready};
 use super::disk;
 use super::files::{self, Files, Spooled};
 use super::folder;
-use super::ids::{self, Ids};
+use super::ids::{self, Ids, id};
 use super::job::{ATTEMPTS, Claimed, Ending, Finished, NewJob, Record, State};
 use super::reader::{RECORD, RECORD_COLUMNS, record};
 use super::room::Room;
@@ -399,7 +399,7 @@ impl Store {
     /// and whether there may be more.
     pub fn sweep(&mut self) -> Result<(Vec<String>, bool)> {
         let at = now();
-        let late = "SELECT place, id FROM jobs WHERE state <= 1 AND deadline <= ?1 LIMIT ?2";
+        let late = concat!("SELECT place, ", id!(), " FROM jobs WHERE state <= 1 AND deadline <= ?1 LIMIT ?2");
         let most = (AT_ONCE + self.running.count()) as u64;
         let mut late: Vec<(i64, String)> = self.rows(late, params![at, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
         late.retain(|(place, _)| self.running.get(*place).is_none());

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::clock::now;
 use crate::error::{Code, Error, Result};
 
+use super::super::ids::id;
 use super::super::store::failed;
 
 /// Where a job's end is to be told.
@@ -201,10 +202,12 @@ pub fn next_host(connection: &Connection, after: &str) -> Result<Option<String>>
 /// `job_store_failed`.
 pub fn due(connection: &Connection, host: &str, span: (f64, f64), limit: usize) -> Result<Vec<Due>> {
     let mut due = connection
-        .prepare_cached(
-            "SELECT c.place, j.id, c.url, c.event, c.attempts FROM callbacks c JOIN jobs j USING (place)
+        .prepare_cached(concat!(
+            "SELECT place, ",
+            id!(),
+            ", c.url, c.event, c.attempts FROM callbacks c JOIN jobs j USING (place)
              WHERE c.state = 1 AND c.host = ?1 AND c.due > ?2 AND c.due <= ?3 ORDER BY c.due LIMIT ?4",
-        )
+        ))
         .map_err(failed)?;
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Due {

@@ -64,7 +64,8 @@ fn again(store: &mut Store, job: &str) -> Result<()> {
 }
 
 fn is_there(store: &Store, id: &str) -> bool {
-    store.connection.query_row("SELECT count(*) FROM jobs WHERE id = ?1", [id], |row| row.get::<_, i64>(0)).unwrap() > 0
+    store.connection.query_row("SELECT count(*) FROM jobs WHERE chosen = ?1", [id], |row| row.get::<_, i64>(0)).unwrap()
+        > 0
 }
 
 #[test]
@@ -160,14 +161,14 @@ fn a_server_that_calls_nobody_forgets_jobs_in_time_and_the_next_one_tells_what_i
         submit(&mut store, id, true);
     }
     within(&mut store, |store| store.cancel("before").unwrap());
-    store.connection.execute("UPDATE jobs SET ttl_s = 1000 WHERE id = 'during'", []).unwrap();
+    store.connection.execute("UPDATE jobs SET ttl_s = 1000 WHERE chosen = 'during'", []).unwrap();
     rest(&store.connection).unwrap();
     within(&mut store, |store| store.cancel("during").unwrap());
     within(&mut store, |store| store.sweep().unwrap());
     assert!(!is_there(&store, "before") && is_there(&store, "during"));
     prepare(&store.connection).unwrap();
     assert_eq!(all_due(&store).into_iter().map(|due| due.job).collect::<Vec<_>>(), ["during"]);
-    let expires = "SELECT expires IS NULL FROM jobs WHERE id = 'during'";
+    let expires = "SELECT expires IS NULL FROM jobs WHERE chosen = 'during'";
     assert!(store.connection.query_row(expires, [], |row| row.get::<_, bool>(0)).unwrap());
     // A store that never had a callback stays as it is.
     let other = tempfile::tempdir().unwrap();
