@@ -51,7 +51,7 @@ impl Checkpoint {
         let (ask, asked) = sync_channel(1);
         let told = done.clone();
         let work = move || fold_beside(&beside, &asked, &told);
-        let thread = std::thread::Builder::new().name("monorail-folder".to_owned()).spawn(work)?;
+        let thread = std::thread::Builder::new().name("monorail-fold".to_owned()).spawn(work)?;
         Ok(Self { pages, due: PAGES, asked: false, done, ask: Some(ask), thread: Some(thread) })
     }
 
