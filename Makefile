@@ -74,7 +74,7 @@ test-jobs: setup  ## kill a server fifty times while a hundred thousand jobs com
 		tests/e2e/test_jobs_disk.py::test_the_power_fails_while_jobs_come_in
 
 JOBS ?= 10000000
-soak-jobs: setup  ## queue ten million jobs (JOBS=... for fewer), see that memory is bounded, tell the disk they need, drain them (an hour, 25 GB)
+soak-jobs: setup  ## queue ten million jobs (JOBS=... for fewer), see that memory is bounded, tell the disk they need, drain them (ten minutes, 25 GB)
 	@$(PY) -m benchmarks.jobs_queued --rows $(JOBS)
 
 lint: setup  ## check style, types and layering
