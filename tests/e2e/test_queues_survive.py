@@ -81,12 +81,18 @@ def names(caller: Caller) -> int | None:
     return None
 
 
+def share_work(caller: Caller, one: ServerProcess, other: ServerProcess) -> list[str]:
+    """Send messages of which both servers have answered some; their identities."""
+    wait_connected(one)
+    wait_connected(other)
+    identities = caller.send_all([body(number) for number in range(MESSAGES)])
+    wait_until("both share the work", lambda: answered(one) > 0 and answered(other) > 0)
+    return identities
+
+
 def test_one_of_two_servers_is_killed(registry, broker, caller):
     with start(registry, broker.url) as one, start(registry, broker.url) as other:
-        wait_connected(one)
-        wait_connected(other)
-        identities = caller.send_all([body(number) for number in range(MESSAGES)])
-        wait_until("both share the work", lambda: answered(one) > 0 and answered(other) > 0)
+        identities = share_work(caller, one, other)
         wait_until("some are answered", lambda: is_half(caller))
         one.kill()
         assert caller.waiting() > 0
@@ -99,10 +105,7 @@ def test_one_of_two_servers_is_killed(registry, broker, caller):
 
 def test_a_server_that_was_held_still_answers_nothing_again(registry, broker, caller):
     with start(registry, broker.url) as one, start(registry, broker.url) as other:
-        wait_connected(one)
-        wait_connected(other)
-        identities = caller.send_all([body(number) for number in range(MESSAGES)])
-        wait_until("both share the work", lambda: answered(one) > 0 and answered(other) > 0)
+        identities = share_work(caller, one, other)
         os.kill(one.pid, signal.SIGSTOP)
         wait_until("the other has answered all", lambda: caller.waiting() == 0)
         os.kill(one.pid, signal.SIGCONT)

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -356,9 +356,9 @@ impl Output {
             task.files.give_room(bytes);
             // What was written of it is counted nowhere; it is written over if this fails.
             drop(self.file.set_len(self.written));
+            let error = io_failed(&task.files.result(&task.name), &error);
             // Others were faster, or there is a quota.
-            let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-            return if is_full { Ok(false) } else { Err(io_failed(&task.files.result(&task.name), &error)) };
+            return if error.code() == Code::JobStoreFull { Ok(false) } else { Err(error) };
         }
         self.written += bytes;
         self.pending.clear();
