@@ -87,7 +87,7 @@ def test_the_answer_is_that_of_http(server, caller):
             headers, reply = caller.reply(identity)
             online = server.predict("scorer", body, headers={"content-type": kind, "accept": accept})
             assert (headers["status"], headers["content-type"]) == ("200", online.headers["content-type"])
-            assert (headers["model"], headers["version"]) == ("scorer", "1")
+            assert headers["model"] == "scorer@1"
             assert reply == online.body
 
 

@@ -12,10 +12,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
 
 use crate::error::Result;
 use crate::lifecycle::Shared;
@@ -29,7 +28,7 @@ use super::{Broker, Config, State, invalid};
 /// Longest time that a broker may hold back an answer when there are no messages: a draining server waits for it.
 const WAIT: Duration = Duration::from_millis(500);
 /// How many times messages are asked for before the first have come.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 /// How often what waits is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long until a broker that is away is tried again: the first time, and at most.
@@ -87,18 +86,17 @@ pub fn work(roads: Vec<(Config, Arc<State>)>, shared: &Arc<Shared>) {
         Ok(runtime) => runtime,
         Err(error) => return shared.log.error(format_args!("the queue's thread does not start: {error}")),
     };
-    let local = LocalSet::new();
-    for (config, state) in roads {
+    let run = async |config, state| {
         let road = Road::new(config, state, shared.clone());
-        local.spawn_local(async move {
-            match Kind::of(&road.config.url) {
-                Ok(Kind::Nats) => road.run::<Nats>().await,
-                Ok(Kind::Redis) => road.run::<Redis>().await,
-                Err(error) => road.note(Some(&error)),
-            }
-        });
-    }
-    runtime.block_on(local);
+        match Kind::of(&road.config.url) {
+            Ok(Kind::Nats) => road.run::<Nats>().await,
+            Ok(Kind::Redis) => road.run::<Redis>().await,
+            Err(error) => road.note(Some(&error)),
+        }
+    };
+    let mut roads: FuturesUnordered<_> = roads.into_iter().map(|(config, state)| run(config, state)).collect();
+    // No `LocalSet`: one runs a road that wakes itself many times over before it looks at the sockets.
+    runtime.block_on(async { while roads.next().await.is_some() {} });
 }
 
 /// One model's road.

@@ -20,11 +20,11 @@ use super::message::{Delivery, Request, Settled};
 use super::{Config, Outcome, Returned, State};
 
 /// Messages under way at a time, their rows, and the bytes of their bodies. A model's queue stays open to other roads.
-const MESSAGES: usize = 4_096;
+const MESSAGES: usize = 8_192;
 const ROWS: usize = 8_192;
 const BYTES: usize = 64 << 20;
-/// Messages asked for at once.
-const FETCH: usize = 1_024;
+/// Messages asked for at once. More come in fits, between which the broker has nothing to do.
+const FETCH: usize = 512;
 /// Messages read before anything else is done.
 const START: usize = 256;
 /// How often a message may have been given out before it is scored alone: a server that ends over it then takes no other

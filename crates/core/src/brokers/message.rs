@@ -173,8 +173,8 @@ impl<T: std::fmt::Display> Delivery<T> {
     /// The request answered, by a version of its model.
     pub fn answered(self, request: Request, served: &Served, body: Vec<u8>) -> Settled<T> {
         let mut headers = self.reply_headers(request.output.name(), Cow::Borrowed("200"));
-        headers.push((Cow::Borrowed("model"), Cow::Owned(served.name.clone().into_bytes())));
-        headers.push((Cow::Borrowed("version"), Cow::Owned(served.version.to_string().into_bytes())));
+        // One header for both: each costs the broker as much as a tenth of the message.
+        headers.push((Cow::Borrowed("model"), Cow::Owned(format!("{}@{}", served.name, served.version).into_bytes())));
         let to = request.reply_to.map_or(Target::Replies, Target::Named);
         Settled {
             tag: self.tag,

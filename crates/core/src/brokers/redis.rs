@@ -19,6 +19,7 @@ use redis::{
     TlsCertificates, Value, cmd,
 };
 
+use super::consumer::AHEAD;
 use super::message::{Delivery, Settled};
 use super::{Backlog, Broker, Config, Returned, Tls, state, tls};
 use crate::error::{Code, Error, Result};
@@ -44,8 +45,9 @@ pub struct Redis {
     config: Config,
     place: String,
     password: Option<String>,
-    /// Two connections: one waits for messages, and nothing waits behind it.
-    waiting: MultiplexedConnection,
+    /// Connections that messages come over, in turn: Redis sends each a part of what it is to get, and sees to others then.
+    waiting: RefCell<[MultiplexedConnection; AHEAD]>,
+    /// The one for all else, which waits for nothing.
     working: MultiplexedConnection,
     digests: RefCell<Digests>,
     leave: RefCell<String>,
@@ -69,7 +71,8 @@ impl Broker for Redis {
             let connection = client.get_multiplexed_async_connection_with_config(&timeouts).await;
             connection.map_err(|error| fault(&error, &place, password.as_deref()))
         };
-        let (waiting, working) = (connect().await?, connect().await?);
+        let waiting = RefCell::new([connect().await?, connect().await?]);
+        let working = connect().await?;
         let now = Instant::now();
         let mut redis = Self {
             config: config.clone(),
@@ -116,7 +119,7 @@ impl Broker for Redis {
             .arg("STREAMS")
             .arg(&self.config.requests)
             .arg(">");
-        let reply = read.query_async(&mut self.waiting.clone()).await.map_err(|error| self.fault(&error))?;
+        let reply = read.query_async(&mut self.waiting()).await.map_err(|error| self.fault(&error))?;
         Ok(of_stream(reply).into_iter().filter_map(|entry| delivery(entry, |_| 1)).collect())
     }
 
@@ -271,6 +274,14 @@ impl Redis {
 
     fn calls(&self, settled: &[Settled<EntryId>]) -> Pipeline {
         settling::calls(&self.config, &self.digests.borrow(), settled)
+    }
+
+    /// The connection whose turn it is to wait for messages.
+    fn waiting(&self) -> MultiplexedConnection {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.rotate_left(1);
+        let [next, ..] = &*waiting;
+        next.clone()
     }
 
     /// A command of the connection on which nothing waits.
