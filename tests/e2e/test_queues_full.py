@@ -1,9 +1,11 @@
-"""Brokers that are full, or would throw away what they hold: nothing is lost, and it is told."""
+"""Brokers that are full, whose disk is, or that would throw away what they hold: nothing is lost, and it is told."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ import redis
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from tests.support.brokers import NatsServer, RedisServer
 from tests.support.bundles import publish_slow
+from tests.support.mounts import SmallDisk
 from tests.support.process import ServerProcess
 from tests.support.queues import NatsCaller, RedisCaller, wait_connected
 from tests.support.waiting import wait_until
 from tests.support.workers import wait_log
 
 MESSAGES = 40
+DISK_BYTES = 32 << 20
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,12 @@ def redis_caller(tmp_path: Path) -> Iterator[RedisCaller]:
 def nats_caller(tmp_path: Path) -> Iterator[NatsCaller]:
     with NatsServer(tmp_path / "broker") as broker, contextlib.closing(NatsCaller(broker.url)) as caller:
         yield caller
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with SmallDisk(tmp_path / "disk", DISK_BYTES) as disk:
+        yield disk
 
 
 def start(registry: Path, caller: RedisCaller | NatsCaller, **settings: Any) -> ServerProcess:
@@ -139,3 +149,54 @@ def test_a_full_stream_that_one_caller_named_holds_nobody_up(registry, nats_call
         ]
         assert sorted(told) == sorted(["mine-0", "mine-1", "mine-2", identity])
         assert nats_caller.length("mine.out") == 1
+
+
+@contextlib.contextmanager
+def full(disk: SmallDisk) -> Iterator[None]:
+    """Something else takes all that is left of a disk, for a while."""
+    other = disk.seen / "other"
+    free = os.statvfs(disk.seen)
+    with other.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+    yield
+    other.unlink()
+
+
+def test_redis_whose_disk_is_full(registry, tmp_path, disk):
+    """It takes no commands that write until there is room, and answers what waits then."""
+    options = ("--dir", str(disk.path), "--appendfsync", "everysec")
+    with (
+        RedisServer(tmp_path / "broker", *options, prefix=disk.prefix) as broker,
+        contextlib.closing(RedisCaller(broker.url)) as caller,
+        start(registry, caller) as server,
+    ):
+        wait_connected(server)
+        with full(disk):
+            # It notices when it writes.
+            with contextlib.suppress(redis.ResponseError):
+                caller.client.set("other", bytes(10_000))
+            wait_log(server, "queue of slow", "queue_unavailable", "No space left on device")
+            assert server.get("/health/ready").error["code"] == "queue_unavailable"
+        wait_connected(server)
+        check_answers(caller, caller.send_all([body(number) for number in range(MESSAGES)]))
+
+
+def test_nats_whose_disk_is_full(registry, tmp_path, disk):
+    """Replies that it cannot store wait; it takes none again before it is started anew."""
+    jetstream = {"store_dir": str(disk.path / "jetstream"), "max_file_store": 1 << 30}
+    with (
+        NatsServer(tmp_path / "broker", prefix=disk.prefix, jetstream=jetstream) as broker,
+        contextlib.closing(NatsCaller(broker.url)) as caller,
+        start(registry, caller) as server,
+    ):
+        wait_connected(server)
+        os.kill(server.pid, signal.SIGSTOP)
+        identities = caller.send_all([body(number) for number in range(MESSAGES)])
+        with full(disk):
+            os.kill(server.pid, signal.SIGCONT)
+            wait_log(server, "queue of slow", "queue_unavailable", "does not answer in time")
+            assert server.get("/health/ready").error["code"] == "queue_unavailable"
+        broker.stop()
+        broker.start()
+        wait_connected(server)
+        check_answers(caller, identities)

@@ -32,6 +32,7 @@ class BrokerServer:
     Args:
         folder: For its data and settings; kept from one start to the next.
         options: More words for its command line.
+        prefix: What comes before its command line.
         start: Whether it starts at once. Its address is settled either way.
     """
 
@@ -41,10 +42,11 @@ class BrokerServer:
     ready: ClassVar[str]
     taken: ClassVar[str] = "address already in use"
 
-    def __init__(self, folder: Path, *options: str, start: bool = True) -> None:
+    def __init__(self, folder: Path, *options: str, prefix: Sequence[str] = (), start: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.options = options
+        self.prefix = prefix
         self.log: list[str] = []
         self.port = free_port()
         self._process: subprocess.Popen[str] | None = None
@@ -61,8 +63,8 @@ class BrokerServer:
         assert self._process is not None, "it does not run"
         return self._process.pid
 
-    def command(self) -> list[str]:
-        """Its command line."""
+    def arguments(self) -> list[str]:
+        """Its command line behind the program."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -70,8 +72,7 @@ class BrokerServer:
         assert self._process is None, "it runs already"
         lines: queue.Queue[str | None] = queue.Queue()
         self._process = process = subprocess.Popen(
-            self.command(),
-            executable=path_of(self.program),
+            [*self.prefix, path_of(self.program), *self.arguments()],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,7 +158,7 @@ class RedisServer(BrokerServer):
     scheme = "redis"
     ready = "Ready to accept connections"
 
-    def command(self) -> list[str]:
+    def arguments(self) -> list[str]:
         settings = {
             "--bind": "127.0.0.1",
             "--port": str(self.port),
@@ -166,7 +167,7 @@ class RedisServer(BrokerServer):
             "--appendfsync": "always",
             "--save": "",
         }
-        return [self.program, *(word for setting in settings.items() for word in setting), *self.options]
+        return [*(word for setting in settings.items() for word in setting), *self.options]
 
 
 class NatsServer(BrokerServer):
@@ -179,15 +180,17 @@ class NatsServer(BrokerServer):
     scheme = "nats"
     ready = "Server is ready"
 
-    def __init__(self, folder: Path, *options: str, start: bool = True, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, *options: str, prefix: Sequence[str] = (), start: bool = True, **settings: object
+    ) -> None:
         self.settings: dict[str, object] = {"jetstream": {"store_dir": str(folder / "jetstream")}, **settings}
-        super().__init__(folder, *options, start=start)
+        super().__init__(folder, *options, prefix=prefix, start=start)
 
-    def command(self) -> list[str]:
+    def arguments(self) -> list[str]:
         # Its configuration language takes JSON.
         path = self.folder / "nats.conf"
         path.write_text(json.dumps(self.settings), encoding="utf-8")
-        return [self.program, "--addr", "127.0.0.1", "--port", str(self.port), "--config", str(path), *self.options]
+        return ["--addr", "127.0.0.1", "--port", str(self.port), "--config", str(path), *self.options]
 
 
 def path_of(program: str) -> str:

@@ -33,8 +33,8 @@ class NatsCaller:
         self._loop = asyncio.new_event_loop()
         self._client = self.run(nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.05))
         self.streams: Any = self._client.jetstream(timeout=5)
-        #: What was read of streams, which nobody cuts.
-        self._read: dict[str, list[Message]] = {}
+        #: What was read of streams, which nobody cuts, by its number there.
+        self._read: dict[str, dict[int, Message | None]] = {}
         if prepared:
             self.prepare(requests, retention=RetentionPolicy.WORK_QUEUE)
 
@@ -94,16 +94,23 @@ class NatsCaller:
     def messages(self, subject: str) -> list[Message]:
         """All that the stream behind a subject holds."""
 
-        async def read(name: str, known: list[Message]) -> None:
+        async def get(name: str, number: int) -> Message | None:
+            try:
+                message = await self.streams.get_msg(name, number)
+            except NotFoundError:
+                # A broker whose disk was full has numbers that no message has.
+                return None
+            return dict(message.headers or {}), message.data or b""
+
+        async def read(name: str, known: dict[int, Message | None]) -> None:
             last = (await self.streams.stream_info(name)).state.last_seq
             numbers = range(len(known) + 1, last + 1)
-            found = await asyncio.gather(*(self.streams.get_msg(name, number) for number in numbers))
-            known += [(dict(message.headers or {}), message.data or b"") for message in found]
+            known.update(zip(numbers, await asyncio.gather(*(get(name, number) for number in numbers)), strict=True))
 
-        known = self._read.setdefault(subject, [])
+        known = self._read.setdefault(subject, {})
         if name := self._stream_of(subject):
             self._ask(lambda: read(name, known))
-        return list(known)
+        return [message for message in known.values() if message is not None]
 
     def forget(self) -> None:
         """Read streams anew: one was deleted, and another has its name."""
