@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -237,14 +237,15 @@ impl Road {
     /// While there are more than come at once, the next are asked for before the last have come: the broker never waits.
     async fn fetch<B: Broker>(&self, broker: &B, kept: &Kept<B>) -> Result<()> {
         let ask = async |most: usize| (most, broker.fetch(most, WAIT).await);
-        let mut coming = FuturesOrdered::new();
+        // Whichever comes first: the other may wait for messages that nobody has sent yet.
+        let mut coming = FuturesUnordered::new();
         let (mut asked, mut is_flowing) = (0, false);
         while !self.shared.is_draining() {
             let room = kept.flights.borrow().room(asked);
             match room {
                 Ok(most) if coming.is_empty() || is_flowing && coming.len() < AHEAD => {
                     asked += most;
-                    coming.push_back(ask(most));
+                    coming.push(ask(most));
                     continue;
                 }
                 Err(Some(Duration::ZERO)) if coming.is_empty() => {
