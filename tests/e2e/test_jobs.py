@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_scorer, scorer_answers
-from tests.support.cutting import Cutting
 from tests.support.process import ServerProcess
+from tests.support.proxies import Cutting
 from tests.support.raw import Stopwatch
 from tests.support.waiting import wait_until
 

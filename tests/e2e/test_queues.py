@@ -11,6 +11,7 @@ import pytest
 from tests.support.brokers import BrokerServer
 from tests.support.bundles import publish_scorer, publish_slow
 from tests.support.process import ARROW, ServerProcess, from_stream, to_stream
+from tests.support.proxies import Holding
 from tests.support.queues import BROKERS, Caller, RedisCaller, caller_of, wait_connected
 from tests.support.waiting import wait_until
 from tests.support.workers import publish_worker
@@ -250,6 +251,30 @@ def test_metrics_say_what_waits(server, broker):
     assert value("oldest_age_seconds") == 0
     assert value("messages_total", outcome="answered") >= 12
     assert server.metrics().value("monorail_requests_total", model="slow", road="queue", status="200") >= 12
+    caller.close()
+
+
+@ONLY_REDIS
+def test_what_has_come_does_not_wait_for_what_may_come(tmp_path, broker):
+    """More than one fetch is under way, each on a connection: where one of these is held, the other's are answered."""
+    publish_slow(tmp_path / "registry", "slow", busy_ms=0)
+    caller = RedisCaller(broker.url, "held.in", "held.out")
+    caller.send_all([encoded({"x": number}) for number in range(1_024)])
+    with (
+        Holding(("127.0.0.1", broker.port), word=b"XREADGROUP") as way,
+        ServerProcess(
+            tmp_path / "registry",
+            "slow",
+            queue=f"redis://127.0.0.1:{way.port}",
+            requests=caller.requests,
+            replies=caller.replies_to,
+        ),
+    ):
+        # Sooner than the server gives the connection up. The first few are fetched before any is held.
+        wait_until("most are answered", lambda: caller.length("held.out") > 512, deadline_s=5)
+        assert way.holds
+        way.let_go()
+        wait_until("all are answered", lambda: caller.length("held.out") == 1_024)
     caller.close()
 
 

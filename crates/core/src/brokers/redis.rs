@@ -45,9 +45,10 @@ pub struct Redis {
     config: Config,
     place: String,
     password: Option<String>,
-    /// Connections that messages come over, in turn: Redis sends each a part of what it is to get, and sees to others then.
-    waiting: RefCell<[MultiplexedConnection; AHEAD]>,
-    /// The one for all else, which waits for nothing.
+    /// Connections that messages come over, those on which none are asked for now. More than one: Redis sends a connection
+    /// a part of what it is to get, and sees to others then.
+    free: RefCell<Vec<MultiplexedConnection>>,
+    /// The one for all else, on which nothing waits.
     working: MultiplexedConnection,
     digests: RefCell<Digests>,
     leave: RefCell<String>,
@@ -71,14 +72,17 @@ impl Broker for Redis {
             let connection = client.get_multiplexed_async_connection_with_config(&timeouts).await;
             connection.map_err(|error| fault(&error, &place, password.as_deref()))
         };
-        let waiting = RefCell::new([connect().await?, connect().await?]);
         let working = connect().await?;
+        let mut free = Vec::with_capacity(AHEAD);
+        for _ in 0..AHEAD {
+            free.push(connect().await?);
+        }
         let now = Instant::now();
         let mut redis = Self {
             config: config.clone(),
             place,
             password,
-            waiting,
+            free: RefCell::new(free),
             working,
             digests: RefCell::default(),
             leave: RefCell::default(),
@@ -119,7 +123,11 @@ impl Broker for Redis {
             .arg("STREAMS")
             .arg(&self.config.requests)
             .arg(">");
-        let reply = read.query_async(&mut self.waiting()).await.map_err(|error| self.fault(&error))?;
+        // There is one: they are asked for `AHEAD` times at once, no more.
+        let free = self.free.borrow_mut().pop();
+        let mut connection = free.unwrap_or_else(|| self.working.clone());
+        let reply = read.query_async(&mut connection).await.map_err(|error| self.fault(&error))?;
+        self.free.borrow_mut().push(connection);
         Ok(of_stream(reply).into_iter().filter_map(|entry| delivery(entry, |_| 1)).collect())
     }
 
@@ -274,14 +282,6 @@ impl Redis {
 
     fn calls(&self, settled: &[Settled<EntryId>]) -> Pipeline {
         settling::calls(&self.config, &self.digests.borrow(), settled)
-    }
-
-    /// The connection whose turn it is to wait for messages.
-    fn waiting(&self) -> MultiplexedConnection {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.rotate_left(1);
-        let [next, ..] = &*waiting;
-        next.clone()
     }
 
     /// A command of the connection on which nothing waits.
