@@ -259,7 +259,7 @@ def test_what_has_come_does_not_wait_for_what_may_come(tmp_path, broker):
     """More than one fetch is under way, each on a connection: where one of these is held, the other's are answered."""
     publish_slow(tmp_path / "registry", "slow", busy_ms=0)
     caller = RedisCaller(broker.url, "held.in", "held.out")
-    caller.send_all([encoded({"x": number}) for number in range(1_024)])
+    caller.send_all([encoded({"x": number}) for number in range(4_096)])
     with (
         Holding(("127.0.0.1", broker.port), word=b"XREADGROUP") as way,
         ServerProcess(
@@ -270,11 +270,11 @@ def test_what_has_come_does_not_wait_for_what_may_come(tmp_path, broker):
             replies=caller.replies_to,
         ),
     ):
-        # Sooner than the server gives the connection up. The first few are fetched before any is held.
-        wait_until("most are answered", lambda: caller.length("held.out") > 512, deadline_s=5)
+        # Sooner than the server gives the connection up. The first thousand is fetched before any is held.
+        wait_until("most are answered", lambda: caller.length("held.out") > 2_048, deadline_s=5)
         assert way.holds
         way.let_go()
-        wait_until("all are answered", lambda: caller.length("held.out") == 1_024)
+        wait_until("all are answered", lambda: caller.length("held.out") == 4_096)
     caller.close()
 
 

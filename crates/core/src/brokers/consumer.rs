@@ -258,7 +258,13 @@ impl Road {
                 }
                 _ => {}
             }
-            if let Some((most, deliveries)) = coming.next().await {
+            // There may be room for more before they have come.
+            let mut room = pin!(kept.room.notified());
+            let come = poll_fn(|context| match coming.poll_next_unpin(context) {
+                Poll::Pending => room.as_mut().poll(context).map(|()| None),
+                come => come,
+            });
+            if let Some((most, deliveries)) = come.await {
                 asked -= most;
                 is_flowing = kept.take(deliveries?) >= most;
             }
