@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.support.bundles import publish_slow
-from tests.support.mounts import SmallDisk
+from tests.support.mounts import SmallDisk, fill
 from tests.support.process import ServerProcess
 from tests.support.waiting import wait_until
 
@@ -38,13 +38,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with SmallDisk(tmp_path / "disk", SPARE_BYTES + 16 * MIB) as disk:
         yield disk
-
-
-def fill(path: Path, leave_bytes: int) -> None:
-    """Something else takes the disk's room, to the last bytes."""
-    free = os.statvfs(path.parent)
-    with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), path.stat().st_size, free.f_bavail * free.f_frsize - leave_bytes)
 
 
 def submit_until_full(client: mr.Client, columns: dict[str, list[float]]) -> list[mr.Job]:

@@ -15,7 +15,7 @@ import redis
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from tests.support.brokers import NatsServer, RedisServer
 from tests.support.bundles import publish_slow
-from tests.support.mounts import SmallDisk
+from tests.support.mounts import SmallDisk, fill
 from tests.support.process import ServerProcess
 from tests.support.queues import NatsCaller, RedisCaller, wait_connected
 from tests.support.waiting import wait_until
@@ -155,9 +155,7 @@ def test_a_full_stream_that_one_caller_named_holds_nobody_up(registry, nats_call
 def full(disk: SmallDisk) -> Iterator[None]:
     """Something else takes all that is left of a disk, for a while."""
     other = disk.seen / "other"
-    free = os.statvfs(disk.seen)
-    with other.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+    fill(other, leave_bytes=0)
     yield
     other.unlink()
 

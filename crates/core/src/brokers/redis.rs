@@ -123,9 +123,9 @@ impl Broker for Redis {
             .arg("STREAMS")
             .arg(&self.config.requests)
             .arg(">");
-        // There is one: they are asked for `AHEAD` times at once, no more.
         let free = self.free.borrow_mut().pop();
-        let mut connection = free.unwrap_or_else(|| self.working.clone());
+        // Messages are asked for `AHEAD` times at once, no more; who asked before would get them first.
+        let Some(mut connection) = free else { return Ok(Vec::new()) };
         let reply = read.query_async(&mut connection).await.map_err(|error| self.fault(&error))?;
         self.free.borrow_mut().push(connection);
         Ok(of_stream(reply).into_iter().filter_map(|entry| delivery(entry, |_| 1)).collect())

@@ -142,8 +142,8 @@ mod tests {
         // Somebody who reads keeps it, for as long as that takes.
         let reader = connect(&path).unwrap();
         reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
-        (0..10).for_each(|_| write(&connection, &mut checkpoint));
-        assert!(log() > 36 << 20);
+        (0..12).for_each(|_| write(&connection, &mut checkpoint));
+        assert!(log() > 40 << 20);
         reader.execute_batch("COMMIT").unwrap();
         while checkpoint.pages.load(Ordering::Relaxed) > PAGES {
             write(&connection, &mut checkpoint);
